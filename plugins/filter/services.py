@@ -1,0 +1,74 @@
+"""Filters that judge erp_services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.erp.platform.plugins.module_utils import inventory_source
+
+if TYPE_CHECKING:
+    from ansible_collections.erp.platform.plugins.module_utils.schema_problems import Problem
+
+
+def _rules() -> Any:
+    # Late, so that a missing package is reported by name instead of as a plugin that does not exist.
+    try:
+        from ansible_collections.erp.platform.plugins.module_utils import services
+    except ImportError as error:
+        package = (error.name or "").split(".")[0]
+        message = f"the Python package '{package}' is missing where Ansible runs; next: pip install {package}"
+        raise AnsibleFilterError(message) from error
+    return services
+
+
+def _with_place(problem: Problem, inventory_dir: str) -> str:
+    place = None
+    if inventory_dir:
+        path = problem.path
+        in_defaults = ("erp_service_defaults", *path[2:])
+        place = inventory_source.locate(inventory_dir, path)
+        if place is None and len(path) > 2:
+            place = inventory_source.locate(inventory_dir, in_defaults)
+        place = place or inventory_source.locate_nearest(inventory_dir, path)
+    return f"{place}: {problem}" if place else str(problem)
+
+
+def service_problems(
+    services: Any,
+    defaults: Any = None,
+    environment: str = "",
+    dependencies: Collection[str] = (),
+    inventory_dir: str = "",
+) -> list[str]:
+    """Return one sentence per problem of the services, with file and line where they can be told."""
+    found = _rules().problems(services, defaults, environment, dependencies=[str(name) for name in dependencies])
+    twice = [
+        f"{places[-1]}: erp_services.{name}: is written twice, YAML keeps the last only; the other is {places[0]}"
+        for name, places in (inventory_source.duplicates(inventory_dir, ("erp_services",)) if inventory_dir else ())
+    ]
+    return [_with_place(problem, inventory_dir) for problem in found] + twice
+
+
+def service_warnings(services: Any, defaults: Any = None, environment: str = "", inventory_dir: str = "") -> list[str]:
+    """Return one sentence per thing that works and is unwise, with file and line where they can be told."""
+    return [_with_place(warning, inventory_dir) for warning in _rules().warnings(services, defaults, environment)]
+
+
+def service_target_groups(services: Any) -> list[dict[str, str]]:
+    """Return the target group that each exposed service wants."""
+    groups: list[dict[str, str]] = _rules().target_groups(services)
+    return groups
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return the filters by name."""
+        return {
+            "service_problems": service_problems,
+            "service_target_groups": service_target_groups,
+            "service_warnings": service_warnings,
+        }

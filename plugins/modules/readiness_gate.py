@@ -1,0 +1,207 @@
+#!/usr/bin/python
+# Copyright: erp.platform contributors
+# MIT License (see LICENSE)
+"""Wait until Kubernetes objects are ready."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: readiness_gate
+short_description: Wait until Kubernetes objects are ready, fail early and say why
+version_added: 0.1.0
+description:
+  - Watches objects until all of them are ready, by the rules of each kind, and confirms it by listing them once more.
+  - Fails early, with the cause, the evidence and the next command, when an object will not become ready.
+  - An object that does not exist, a kind that is not served and a selector that matches nothing are not ready.
+author:
+  - erp.platform contributors (@erp-platform)
+extends_documentation_fragment:
+  - kubernetes.core.k8s_auth_options
+  - erp.platform.gate
+  - erp.platform.gate.attributes
+attributes:
+  check_mode:
+    support: full
+    details: Reports the present state; neither waits nor fails.
+  diff_mode:
+    support: N/A
+    details: It changes nothing.
+  idempotent:
+    support: N/A
+    details: It changes nothing.
+options:
+  objects:
+    description: What to wait for.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      api_version:
+        description: API version.
+        type: str
+        default: v1
+      kind:
+        description: Kind.
+        type: str
+        required: true
+      namespace:
+        description: Namespace, for a namespaced kind.
+        type: str
+      name:
+        description: Name of one object; either this or O(objects[].label_selector).
+        type: str
+      label_selector:
+        description: Label selector of one or more objects, as kubectl takes it.
+        type: str
+      expected_count:
+        description: How many objects the selector must match; at least one if not set.
+        type: int
+      min_ready_endpoints:
+        description: For a Service by name, how many ready addresses its EndpointSlices must have.
+        type: int
+      timeout_seconds:
+        description: Deadline of this entry instead of O(timeout_seconds).
+        type: int
+  manifests:
+    description: Objects to wait for, given as manifests; only their names are read.
+    type: list
+    elements: dict
+    default: []
+  helm_releases:
+    description: Helm releases whose objects to wait for; hooks are not among them.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the release.
+        type: str
+        required: true
+      namespace:
+        description: Namespace of the release.
+        type: str
+        required: true
+  stable_seconds:
+    description: For how long everything must stay ready without a break, in seconds.
+    type: int
+    default: 0
+seealso:
+  - module: erp.platform.rollout
+"""
+
+EXAMPLES = r"""
+- name: Wait for the load balancer controller and its webhook
+  erp.platform.readiness_gate:
+    helm_releases:
+      - name: aws-load-balancer-controller
+        namespace: kube-system
+    objects:
+      - kind: Service
+        namespace: kube-system
+        name: aws-load-balancer-webhook-service
+        min_ready_endpoints: 1
+    timeout_seconds: 300
+
+- name: Wait for three brokers that stay ready for ten seconds
+  erp.platform.readiness_gate:
+    objects:
+      - kind: Pod
+        namespace: erp-dev
+        label_selector: app=kafka
+        expected_count: 3
+    stable_seconds: 10
+"""
+
+RETURN = r"""
+ready:
+  description: Whether everything is ready.
+  returned: always, unless the input was refused
+  type: bool
+objects:
+  description: The state of every object.
+  returned: always, unless the input was refused
+  type: list
+  elements: dict
+  contains:
+    api_version:
+      description: API version.
+      type: str
+    kind:
+      description: Kind.
+      type: str
+    namespace:
+      description: Namespace, empty for a cluster-scoped kind.
+      type: str
+    name:
+      description: Name, or the label selector.
+      type: str
+    status:
+      description: V(Current), V(InProgress), V(Failed), V(Terminating), V(NotFound) or V(Unknown).
+      type: str
+    reason:
+      description: The status in one word.
+      type: str
+    message:
+      description: The status in a sentence.
+      type: str
+    ready_after_seconds:
+      description: Seconds until it was ready.
+      type: float
+failures:
+  description: Everything that is not ready and why.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    object:
+      description: What failed.
+      type: str
+    cause:
+      description: Why, in one sentence.
+      type: str
+    evidence:
+      description: What shows it.
+      type: str
+    next_command:
+      description: What to run next.
+      type: str
+"""
+
+import traceback
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+try:
+    import kubernetes  # noqa: F401
+    import yaml  # noqa: F401
+
+    IMPORT_ERROR = None
+except ImportError:
+    IMPORT_ERROR = traceback.format_exc()
+
+from ansible_collections.erp.platform.plugins.module_utils.arguments import (
+    READINESS_GATE,
+    connection_options,
+    readiness_gate_options,
+)
+from ansible_collections.erp.platform.plugins.module_utils.connection import connect
+from ansible_collections.erp.platform.plugins.module_utils.errors import PlatformError
+from ansible_collections.erp.platform.plugins.module_utils.readiness import wait_until_ready
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=READINESS_GATE, supports_check_mode=True)
+    if IMPORT_ERROR:
+        module.fail_json(msg=missing_required_lib("kubernetes"), exception=IMPORT_ERROR)
+    try:
+        api = connect(connection_options(module.params))
+        result = wait_until_ready(
+            api, readiness_gate_options(module.params, module.check_mode), report=lambda line: None
+        )
+    except PlatformError as error:
+        module.fail_json(**error.as_result())
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""The control plane: kwokctl starts the built binaries; KWOK plays the kubelets of the fake nodes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import ssl
+import subprocess
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from . import names
+from .errors import SandboxError
+from .layout import SOURCES, Layout
+from .processes import marked
+from .record import Record
+from .tools import Toolbox
+
+
+def start_cluster(layout: Layout, record: Record, tools: Toolbox, inherited: Mapping[str, str]) -> None:
+    """Creates and starts the control plane and writes the kubeconfig; returns when the API server serves."""
+    layout.kwok_workdir.mkdir(parents=True)
+    configuration = layout.kwok_workdir / "sandbox.yaml"
+    configuration.write_text(_configuration(layout, record, tools))
+    command: list[str | Path] = [
+        tools["kwokctl"], "create", "cluster", "--name", layout.name, "--config", configuration,
+        "--kubeconfig", layout.state / "kwok.kubeconfig", "--wait", "60s",
+    ]  # fmt: skip
+    environment = {
+        **inherited,
+        "KWOK_WORKDIR": str(layout.kwok_workdir),
+        "PATH": f"{layout.bin}{os.pathsep}{inherited['PATH']}",
+    }
+    outcome = subprocess.run(
+        command,
+        env=marked(environment, layout.state),
+        cwd=layout.state,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    layout.logs.mkdir(parents=True, exist_ok=True)
+    (layout.logs / "kwokctl.log").write_text(outcome.stdout + outcome.stderr)
+    if outcome.returncode != 0:
+        raise SandboxError(
+            f"kwokctl could not create the cluster:\n{outcome.stderr.strip()[-2000:]}\nlogs: {layout.cluster / 'logs'}"
+        )
+    _write_kubeconfig(layout, record)
+
+
+def component_health(layout: Layout, record: Record) -> dict[str, str | None]:
+    """Component: None if it answers its health check, else what it said."""
+    local = "https://127.0.0.1:"
+    urls = {
+        "etcd": f"http://127.0.0.1:{record.ports['etcd']}/health",
+        "kube-apiserver": f"{record.api_url}/readyz",
+        "kube-controller-manager": f"{local}{record.ports['controller_manager']}/healthz",
+        "kube-scheduler": f"{local}{record.ports['scheduler']}/healthz",
+        "kwok-controller": f"https://{record.address}:{record.ports['kwok']}/healthz",
+    }
+    return {name: _probe(layout, url) for name, url in urls.items()}
+
+
+def read_api(layout: Layout, record: Record, path: str) -> Any:
+    """GET of an API path as the administrator, without the Kubernetes client: importing that takes most of a second."""
+    with urllib.request.urlopen(record.api_url + path, timeout=5, context=_administrator(layout)) as response:
+        return json.load(response)
+
+
+def _probe(layout: Layout, url: str) -> str | None:
+    try:
+        context = _administrator(layout) if url.startswith("https:") else None
+        with urllib.request.urlopen(url, timeout=3, context=context):
+            return None
+    except OSError as error:
+        return str(getattr(error, "reason", error))
+
+
+def _administrator(layout: Layout) -> ssl.SSLContext:
+    # Controller manager and scheduler sign their own certificates; the address and the port are ours.
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.load_cert_chain(layout.cluster / "pki" / "admin.crt", layout.cluster / "pki" / "admin.key")
+    return context
+
+
+def _configuration(layout: Layout, record: Record, tools: Toolbox) -> str:
+    import yaml
+
+    pki = layout.cluster / "pki"
+    ports = record.ports
+    options: dict[str, Any] = {
+        "runtime": "binary",
+        "bindAddress": "127.0.0.1",
+        "etcdBinary": str(tools["etcd"]),
+        "kubeApiserverBinary": str(tools["kube-apiserver"]),
+        "kubeControllerManagerBinary": str(tools["kube-controller-manager"]),
+        "kubeSchedulerBinary": str(tools["kube-scheduler"]),
+        "kwokControllerBinary": str(tools["kwok"]),
+        "etcdPort": ports["etcd"],
+        "etcdPeerPort": ports["etcd_peer"],
+        "kubeApiserverPort": ports["apiserver"],
+        "kubeControllerManagerPort": ports["controller_manager"],
+        "kubeSchedulerPort": ports["scheduler"],
+        "kwokControllerPort": ports["kwok"],
+        # The same certificate serves the fake kubelets, which metrics-server reaches at the machine's address.
+        "kubeApiserverCertSANs": [record.address],
+    }
+    extra_arguments = {
+        "kube-apiserver": {
+            # Webhooks and aggregated APIs are reached at their endpoints' addresses: there is no kube-proxy.
+            "enable-aggregator-routing": "true",
+            "service-cluster-ip-range": "172.20.0.0/16",
+            "advertise-address": record.address,
+            # An aggregated API (metrics-server) learns from these who really asks.
+            "requestheader-client-ca-file": str(pki / "ca.crt"),
+            "requestheader-allowed-names": "kwok-admin",
+            "requestheader-username-headers": "X-Remote-User",
+            "requestheader-group-headers": "X-Remote-Group",
+            "requestheader-extra-headers-prefix": "X-Remote-Extra-",
+        },
+        "kube-controller-manager": {
+            # An HPA that ignores a pod's first five minutes would make every test wait for them.
+            "horizontal-pod-autoscaler-sync-period": "5s",
+            "horizontal-pod-autoscaler-cpu-initialization-period": "10s",
+            "horizontal-pod-autoscaler-initial-readiness-delay": "5s",
+        },
+        "kwok-controller": {
+            # Nodes of another kind may join; KWOK must leave them alone.
+            "manage-all-nodes": "false",
+            "manage-nodes-with-annotation-selector": "kwok.x-k8s.io/node=fake",
+            # The fake kubelets listen where the nodes' address leads to.
+            "server-address": f"{record.address}:{ports['kwok']}",
+            "node-ip": record.address,
+            # Of what its own configuration holds, kwokctl hands on the Stages only.
+            "config": str(SOURCES / "manifests" / "metrics.yaml"),
+        },
+    }
+    patches = [
+        {"name": component, "extraArgs": [{"key": key, "value": value} for key, value in arguments.items()]}
+        for component, arguments in extra_arguments.items()
+    ]
+    document = {
+        "apiVersion": "config.kwok.x-k8s.io/v1alpha1",
+        "kind": "KwokctlConfiguration",
+        "options": options,
+        "componentsPatches": patches,
+    }
+    stages = [path.read_text() for path in sorted((SOURCES / "stages").glob("*.yaml"))]
+    return "\n---\n".join([yaml.safe_dump(document, sort_keys=False), *stages])
+
+
+def _write_kubeconfig(layout: Layout, record: Record) -> None:
+    """Named as `aws eks update-kubeconfig` names it; certificates inside, so that the file can be used alone."""
+    pki = layout.cluster / "pki"
+    name = names.CLUSTER_ARN
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {
+                "name": name,
+                "cluster": {"server": record.api_url, "certificate-authority-data": _encoded(pki / "ca.crt")},
+            }
+        ],
+        "users": [
+            {
+                "name": name,
+                "user": {
+                    "client-certificate-data": _encoded(pki / "admin.crt"),
+                    "client-key-data": _encoded(pki / "admin.key"),
+                },
+            }
+        ],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+        "current-context": name,
+    }
+    layout.kubeconfig.touch(mode=0o600)
+    layout.kubeconfig.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _encoded(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
