@@ -13,13 +13,14 @@ options:
   fail_fast:
     description:
       - When to give up before the deadline.
-      - What cannot heal by itself (an image that does not exist, a quota that is used up, a Secret that is missing) ends the waiting
-        at once; what may heal gets a grace.
+      - What cannot heal by itself (an image that does not exist, a quota that is used up, a Secret that is missing)
+        ends the waiting at once; what may heal gets a grace.
     type: dict
     default: {}
     suboptions:
       enabled:
-        description: Whether to look for such causes at all. If V(false), only an object's own status can end the waiting early.
+        description: >-
+          Whether to look for such causes at all. If V(false), only an object's own status can end the waiting early.
         type: bool
         default: true
       crash_loop_restarts:
@@ -27,7 +28,9 @@ options:
         type: int
         default: 2
       image_pull_seconds:
-        description: How long pulling an image may keep failing for a reason that may pass, such as a registry that is unreachable.
+        description: >-
+          How long pulling an image may keep failing for a reason that may pass, such as a registry that is
+          unreachable.
         type: int
         default: 60
       unschedulable_seconds:
@@ -36,15 +39,16 @@ options:
         default: 60
   node_autoscaling:
     description: >-
-      Whether a node autoscaler adds nodes to this cluster. If V(true), a pod without a node is waited for until the deadline.
+      Whether a node autoscaler adds nodes to this cluster. If V(true), a pod without a node is waited for until the
+      deadline.
     type: bool
     default: false
 requirements:
   - kubernetes >= 31
   - PyYAML >= 6
 notes:
-  - On a host whose connection is V(local) it runs on the controller and shows a
-    line whenever the state of an object changes; elsewhere it runs as an ordinary module on the host and reports at its end.
+  - On a host whose connection is V(local) it runs on the controller and shows a line whenever the state of an object
+    changes; elsewhere it runs as an ordinary module on the host and reports at its end.
 """
 
     ATTRIBUTES = r"""
@@ -54,7 +58,8 @@ attributes:
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
   idempotent:
-    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
+    description: >-
+      When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
   action_group:
     description: Use C(group/erp.platform.kubernetes) in C(module_defaults) to set defaults for this module.
     support: full

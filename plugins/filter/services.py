@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.erp.platform.plugins.module_utils import inventory_source
+from ansible_collections.erp.platform.plugins.module_utils import services as rules
 
 if TYPE_CHECKING:
     from ansible_collections.erp.platform.plugins.module_utils.schema_problems import Problem
 
 
-def _rules() -> Any:
-    # Late, so that a missing package is reported by name instead of as a plugin that does not exist.
+@contextmanager
+def _named_if_missing() -> Iterator[None]:
     try:
-        from ansible_collections.erp.platform.plugins.module_utils import services
-    except ImportError as error:
-        package = (error.name or "").split(".")[0]
-        message = f"the Python package '{package}' is missing where Ansible runs; next: pip install {package}"
+        yield
+    except ModuleNotFoundError as error:
+        message = f"the Python package '{error.name}' is missing where Ansible runs; next: pip install {error.name}"
         raise AnsibleFilterError(message) from error
-    return services
 
 
 def _with_place(problem: Problem, inventory_dir: str) -> str:
@@ -43,7 +43,8 @@ def service_problems(
     inventory_dir: str = "",
 ) -> list[str]:
     """Return one sentence per problem of the services, with file and line where they can be told."""
-    found = _rules().problems(services, defaults, environment, dependencies=[str(name) for name in dependencies])
+    with _named_if_missing():
+        found = rules.problems(services, defaults, environment, dependencies=[str(name) for name in dependencies])
     twice = [
         f"{places[-1]}: erp_services.{name}: is written twice, YAML keeps the last only; the other is {places[0]}"
         for name, places in (inventory_source.duplicates(inventory_dir, ("erp_services",)) if inventory_dir else ())
@@ -53,13 +54,15 @@ def service_problems(
 
 def service_warnings(services: Any, defaults: Any = None, environment: str = "", inventory_dir: str = "") -> list[str]:
     """Return one sentence per thing that works and is unwise, with file and line where they can be told."""
-    return [_with_place(warning, inventory_dir) for warning in _rules().warnings(services, defaults, environment)]
+    with _named_if_missing():
+        found = rules.warnings(services, defaults, environment)
+    return [_with_place(warning, inventory_dir) for warning in found]
 
 
 def service_target_groups(services: Any) -> list[dict[str, str]]:
     """Return the target group that each exposed service wants."""
-    groups: list[dict[str, str]] = _rules().target_groups(services)
-    return groups
+    with _named_if_missing():
+        return rules.target_groups(services)
 
 
 class FilterModule:

@@ -19,6 +19,8 @@ from .objects import Manifest, Ref
 CONNECT_SECONDS = 5.0
 # Admission webhooks may take 30 s by their own maximum, and the server adds its own 60 s limit for writes.
 READ_SECONDS = 65.0
+# The first request is answered from memory by a server that is well.
+CHECK_SECONDS = 10.0
 
 
 Answer = TypeVar("Answer")
@@ -214,8 +216,8 @@ class Api:
     def check(self) -> None:
         """Fail within seconds, in words, when the server can't be reached or refuses the credentials."""
         try:
-            self._json("get", "/version", _request_timeout=(CONNECT_SECONDS, 10.0))
-            self._json("get", "/api/v1", _request_timeout=(CONNECT_SECONDS, 10.0))
+            self._json("get", "/version", _request_timeout=(CONNECT_SECONDS, CHECK_SECONDS))
+            self._json("get", "/api/v1", _request_timeout=(CONNECT_SECONDS, CHECK_SECONDS))
         except ConnectionFailed as error:
             raise PlatformError(
                 "the Kubernetes API server cannot be reached",

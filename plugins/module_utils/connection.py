@@ -26,7 +26,11 @@ def connect(options: Mapping[str, Any]) -> Api:
     try:
         auth = kubernetes_core._create_auth_spec(None, **dict(options))
         _check_context(auth)
+        # The client keeps the last kubeconfig it loaded as a default for the whole process, with a hook that puts that
+        # kubeconfig's host back at every request: two connections in one process would mix.
+        client.Configuration.set_default(None)
         configuration = kubernetes_core._create_configuration(auth)
+        client.Configuration.set_default(None)
         headers = kubernetes_core._create_headers(None, **dict(options))
     except config.ConfigException as error:
         raise PlatformError(

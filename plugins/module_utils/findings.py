@@ -458,7 +458,7 @@ def _doing(pod: Object) -> str | None:
         if reason and reason not in {"ContainerCreating", "PodInitializing"}:
             return str(reason)
     if (pod.get("status") or {}).get("phase") == "Running":
-        return "running, not ready"
+        return "running but not ready"
     return "starting"
 
 

@@ -6,8 +6,10 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import yaml
+if TYPE_CHECKING:
+    import yaml
 
 _SUFFIXES = frozenset({"", ".yml", ".yaml", ".json"})  # what Ansible reads in group_vars and host_vars
 
@@ -51,6 +53,8 @@ def locate_nearest(inventory_dir: str, path: tuple[str | int, ...]) -> Place | N
 
 def duplicates(inventory_dir: str, path: tuple[str | int, ...]) -> list[tuple[str, list[Place]]]:
     """Return the keys that are written twice in the mapping at the path, with their places; YAML keeps the last."""
+    import yaml
+
     found = []
     for file in _files(inventory_dir):
         node = _document(file)
@@ -75,6 +79,8 @@ def _files(inventory_dir: str) -> Iterator[Path]:
 
 @functools.lru_cache(maxsize=64)
 def _document(file: Path) -> yaml.Node | None:
+    import yaml
+
     try:
         text = file.read_text("utf-8")
         if text.startswith("$ANSIBLE_VAULT"):
@@ -86,6 +92,8 @@ def _document(file: Path) -> yaml.Node | None:
 
 def _child(node: yaml.Node | None, part: str | int) -> tuple[yaml.Node | None, yaml.Node | None]:
     """Return the node that marks the place of a key or list item, and the value there."""
+    import yaml
+
     if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
         return node.value[part], node.value[part]
     if isinstance(node, yaml.MappingNode):

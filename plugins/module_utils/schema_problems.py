@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
-from jsonschema.validators import extend
+from typing import TYPE_CHECKING, Any
 
 from .did_you_mean import did_you_mean
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import ValidationError
 
 KeyPath = tuple[str | int, ...]
 
@@ -50,21 +51,29 @@ def dotted(path: KeyPath) -> str:
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+    from jsonschema.exceptions import ValidationError
+
     # In Python '$' also matches before a final newline, which a YAML block scalar brings along; JSON Schema's does not.
     if validator.is_type(instance, "string") and (instance.endswith("\n") or not re.search(pattern, instance)):
         yield ValidationError("pattern")
 
 
-_Validator = extend(Draft202012Validator, {"pattern": _pattern})
+@functools.cache
+def _validator_class() -> type[Draft202012Validator]:
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
+
+    validator: type[Draft202012Validator] = extend(Draft202012Validator, {"pattern": _pattern})
+    return validator
 
 
 def schema_problems(schema: Mapping[str, Any], instance: Mapping[str, Any]) -> list[Problem]:
     """Return everything that the schema refuses in the instance, in the order of the paths.
 
     A pattern is explained by the C(errorMessage) beside it, the keyword that editors show as well.
-    Values of environment variables are never repeated: they may be secrets in the wrong place.
+    Only what has a form (enum, pattern) is repeated; environment variables, perhaps misplaced secrets, have none.
     """
-    found = [problem for error in _Validator(schema).iter_errors(instance) for problem in _explain(error)]
+    found = [problem for error in _validator_class()(schema).iter_errors(instance) for problem in _explain(error)]
     return sorted(dict.fromkeys(found), key=lambda problem: ([str(part) for part in problem.path], problem.message))
 
 
@@ -86,12 +95,12 @@ def _explain(error: ValidationError) -> Iterator[Problem]:
                 yield Problem((*path, key), "is required")
     elif error.validator == "enum":
         known = tuple(str(choice) for choice in limit)
-        yield Problem(path, f"{_shown(path, value)} is not a choice{did_you_mean(str(value), known)}", known)
+        yield Problem(path, f"{value!r} is not a choice{did_you_mean(str(value), known)}", known)
     elif error.validator == "type":
         kinds = [limit] if isinstance(limit, str) else limit
         yield Problem(path, f"must be {' or '.join(_TYPES[kind] for kind in kinds)}, not {_kind(value)}")
     elif error.validator in ("pattern", "maxLength"):
-        yield Problem(path, f"{_shown(path, value)} is not {schema.get('errorMessage', 'valid')}")
+        yield Problem(path, f"{value!r} is not {schema.get('errorMessage', 'valid')}")
     elif error.validator in ("minimum", "exclusiveMinimum"):
         relation = "at least" if error.validator == "minimum" else "more than"
         yield Problem(path, f"must be {relation} {limit}, not {value}")
@@ -103,10 +112,6 @@ def _explain(error: ValidationError) -> Iterator[Problem]:
         yield Problem(path, "must not be empty")
     else:
         yield Problem(path, str(schema.get("errorMessage", error.message)))
-
-
-def _shown(path: KeyPath, value: Any) -> str:
-    return "the value" if "env" in path[:-1] and value != path[-1] else repr(value)
 
 
 def _kind(value: Any) -> str:

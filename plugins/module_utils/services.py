@@ -15,8 +15,6 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from kubernetes.utils.quantity import parse_quantity
-
 from .did_you_mean import did_you_mean
 from .schema_problems import KeyPath, Problem, schema_problems
 
@@ -205,6 +203,8 @@ def _autoscaling(entry: Entry, complete: Entry) -> Iterator[Problem]:
 
 
 def _resources(entry: Entry) -> Iterator[Problem]:
+    from kubernetes.utils.quantity import parse_quantity
+
     requests, limits = (entry.get("resources", {}).get(kind, {}) for kind in ("requests", "limits"))
     for resource in requests.keys() & limits.keys():
         # As text, since a number such as 0.009 has no exact binary form.

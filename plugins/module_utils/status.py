@@ -89,7 +89,8 @@ def _deployment(obj: Object) -> Status:
     if replicas > wanted:
         return _in_progress("ExtraPods", f"{summary}, {counted(replicas - wanted, 'old pod')} left")
     if available < updated:
-        return _in_progress("LessAvailable", f"{summary}, {available} available")
+        # Available is ready for minReadySeconds; where there are none, saying both would say the same twice.
+        return _in_progress("LessAvailable", summary if available == ready else f"{summary}, {available} available")
     if ready < wanted:
         return _in_progress("LessReady", summary)
     # The largest value the API accepts means "no deadline"; the controller then reports no progress.
@@ -147,7 +148,7 @@ def _daemon_set(obj: Object) -> Status:
     if updated < desired:
         return _in_progress("LessUpdated", f"{summary}, {updated} updated")
     if available < desired:
-        return _in_progress("LessAvailable", f"{summary}, {available} available")
+        return _in_progress("LessAvailable", summary if available == ready else f"{summary}, {available} available")
     if ready < desired:
         return _in_progress("LessReady", summary)
     if desired == 0:

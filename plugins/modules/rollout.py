@@ -12,11 +12,11 @@ version_added: 0.1.0
 description:
   - Applies manifests server-side, node by node; a node starts the moment everything it depends on is ready.
   - Fails early, with the cause, the evidence and the next command, when an object will not become ready.
-  - Inside a node, kinds are applied in this order - Namespace, CustomResourceDefinition, ServiceAccount, RBAC, ConfigMap and Secret,
-    SecretStore, ExternalSecret, PersistentVolumeClaim, NetworkPolicy, Service, TargetGroupBinding, workloads, PodDisruptionBudget,
-    HorizontalPodAutoscaler, Ingress.
-  - Pod templates get an annotation C(checksum.erp.platform/<kind>-<name>) for each ConfigMap and Secret they use, so that a changed
-    value rolls exactly the pods that use it.
+  - Inside a node, kinds are applied in this order - Namespace, CustomResourceDefinition, ServiceAccount, RBAC,
+    ConfigMap and Secret, SecretStore, ExternalSecret, PersistentVolumeClaim, NetworkPolicy, Service,
+    TargetGroupBinding, workloads, PodDisruptionBudget, HorizontalPodAutoscaler, Ingress.
+  - Pod templates get an annotation C(checksum.erp.platform/<kind>-<name>) for each ConfigMap and Secret they use, so
+    that a changed value rolls exactly the pods that use it.
   - A workload whose C(replicas) belong to a HorizontalPodAutoscaler carries none, but the annotation
     C(erp.platform/initial-replicas); neither the first nor a later rollout then resets the number.
 author:
@@ -30,7 +30,8 @@ attributes:
     support: full
     details:
       - Everything is a dry run on the server.
-      - What the server cannot judge yet (a kind that is not served, a namespace that does not exist) is reported as to be created.
+      - What the server cannot judge yet (a kind that is not served, a namespace that does not exist) is reported as
+        to be created.
   diff_mode:
     support: full
     details: Values of Secrets are hidden; that they change is shown.
@@ -38,7 +39,8 @@ attributes:
     support: full
 options:
   nodes:
-    description: The nodes of the graph. A cycle, an unknown dependency and an object that is described twice are refused.
+    description: >-
+      The nodes of the graph. A cycle, an unknown dependency and an object that is described twice are refused.
     type: list
     elements: dict
     required: true
@@ -64,8 +66,8 @@ options:
     description:
       - Deletes what an earlier rollout with the same name and namespace applied and this one no longer contains.
       - It is Kubernetes' ApplySet (KEP-3659); its parent is the ConfigMap C(erp.platform-<name>).
-      - Kinds that hold data (Namespace, PersistentVolumeClaim, PersistentVolume, StatefulSet, CustomResourceDefinition) are never
-        deleted but reported as V(kept).
+      - Kinds that hold data (Namespace, PersistentVolumeClaim, PersistentVolume, StatefulSet,
+        CustomResourceDefinition) are never deleted but reported as V(kept).
     type: dict
     suboptions:
       name:
@@ -217,9 +219,9 @@ def main() -> None:
         api = connect(connection_options(module.params))
         result = roll_out(api, rollout_options(module.params, module.check_mode), report=lambda line: None)
     except PlatformError as error:
-        module.fail_json(**error.as_result())
+        result = {**error.as_result(), "failed": True}
     if not module._diff:
-        result.pop("diff")
+        result.pop("diff", None)
     module.exit_json(**result)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -201,6 +202,23 @@ def test_an_apply_set_may_live_in_a_namespace_that_the_rollout_creates(rollout: 
     annotations = parent["metadata"]["annotations"]
     assert annotations["applyset.kubernetes.io/contains-group-kinds"] == "ConfigMap,Namespace"
     assert parent["metadata"]["labels"]["applyset.kubernetes.io/id"].startswith("applyset-")
+
+
+def test_kubectl_knows_the_apply_set_as_one(rollout: RollOut, sandbox: Sandbox, namespace: str) -> None:
+    rollout(
+        config_map(namespace, "one"), config_map(namespace, "two"), apply_set={"name": "it", "namespace": namespace}
+    )
+    ours = live(sandbox, namespace, "configmap", "erp.platform-it")["metadata"]["labels"]
+    sandbox.kubectl("-n", namespace, "delete", "configmap", "erp.platform-it")
+    by_kubectl = replace(sandbox, env={**sandbox.env, "KUBECTL_APPLYSET": "true"})
+    by_kubectl.kubectl(
+        "-n", namespace, "apply", "--server-side", "--force-conflicts", "--prune",
+        "--applyset=configmap/erp.platform-it", "-f", "-",
+        stdin=json.dumps(config_map(namespace, "one")),
+    )  # fmt: skip
+    theirs = live(sandbox, namespace, "configmap", "erp.platform-it")["metadata"]["labels"]
+    assert theirs["applyset.kubernetes.io/id"] == ours["applyset.kubernetes.io/id"]
+    assert "configmap/two" not in sandbox.kubectl("-n", namespace, "get", "configmaps", "-o", "name").stdout
 
 
 class TestReplicasThatAnAutoscalerMoves:

@@ -49,9 +49,7 @@ def render(
 
 def _play(role: str, folder: str, module_defaults: Mapping[str, Any]) -> dict[str, Any]:
     facts = ("manifests", "namespace_manifests", "nodes", "exposure_nodes")
-    rendered = " | combine(".join(f"{{'{fact}': {role}_{fact} | default([])}}" for fact in facts) + ")" * (
-        len(facts) - 1
-    )
+    rendered = ", ".join(f"'{fact}': {role}_{fact} | default([])" for fact in facts)
     return {
         "hosts": "all",
         "gather_facts": False,
@@ -60,7 +58,7 @@ def _play(role: str, folder: str, module_defaults: Mapping[str, Any]) -> dict[st
             {
                 "block": [
                     {"import_role": {"name": f"erp.platform.{role}", "tasks_from": "manifests"}},
-                    {"set_fact": {"outcome": "{{ " + rendered + " }}"}},
+                    {"set_fact": {"outcome": "{{ {" + rendered + "} }}"}},
                 ],
                 "rescue": [{"set_fact": {"outcome": {"refused": "{{ ansible_failed_result.msg }}"}}}],
             },
@@ -99,7 +97,7 @@ def nulls(value: Any, path: str = "") -> Iterator[str]:
 
 
 def restricted_violations(workload: Manifest) -> Iterator[str]:
-    """Yield what breaks our reading of the restricted Pod Security Standard: explicit everywhere, read-only root included."""
+    """Yield what breaks the restricted Pod Security Standard, or leaves the root file system writable."""
     pod = workload["spec"]["template"]["spec"]
     context = pod["securityContext"]
     if context.get("runAsNonRoot") is not True:

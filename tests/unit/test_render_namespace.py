@@ -113,7 +113,7 @@ def kubeconfig_of(address: str) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def rendered_against(tmp_path_factory):
-    """What the role renders against clusters that serve these versions, separated by commas, of the External Secrets API."""
+    """What the role renders against clusters, by the versions of the External Secrets API that each serves."""
     folder = tmp_path_factory.mktemp("clusters")
     scenarios = {}
     with ExitStack() as servers:
@@ -222,7 +222,8 @@ def test_secrets_use_the_served_version_and_v1_where_none_is_served_yet(rendered
         "namespace_base_secret_stores.aws.aws.service_account: raeder is unknown",
         "namespace_base_secret_stores.vault:",
         "namespace_base_external_secrets.mysql-secret: refresh is unknown",
-        "namespace_base_external_secrets.mysql-secret.store: asw is unknown; allowed are the names in namespace_base_secret_stores: aws, vault",
+        "namespace_base_external_secrets.mysql-secret.store: asw is unknown; allowed are the names in",
+        "namespace_base_secret_stores: aws, vault",
         "namespace_base_external_secrets.mysql-secret.data.username:",
         "namespace_base_external_secrets.empty.data: is empty",
     ],

@@ -236,7 +236,7 @@ def test_a_service_without_tracing_has_no_sidecar(dev):
 def test_a_pod_outlasts_its_deregistration(dev):
     pod = one(dev, "Deployment", "approval-processing-service")["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] == 90
-    assert {each["lifecycle"]["preStop"]["sleep"]["seconds"] for each in pod["containers"]} == {20}
+    assert pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", "20"]
 
 
 def test_a_startup_probe_gives_at_least_the_time_asked_for(dev):
@@ -394,5 +394,6 @@ def test_a_target_group_given_by_name_is_looked_up(rendered_with_aws):
 
 def test_a_target_group_that_does_not_exist_is_refused_naming_service_name_region_and_what_there_is(rendered_with_aws):
     assert rendered_with_aws["lost"]["refused"] == (
-        f"erp_services.other.expose.target_group.name: there is no target group unknown in region {REGION}; there are known"
+        f"erp_services.other.expose.target_group.name: there is no target group unknown in region {REGION};"
+        " there are known"
     )

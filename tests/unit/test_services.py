@@ -72,7 +72,7 @@ def test_a_service_with_every_key_passes():
 
 
 def test_a_lambda_service_passes_and_ignores_the_defaults_that_are_for_pods():
-    defaults = {"replicas": 2, "resources": GOOD["resources"], "tracing": {"xray": "sidecar"}}
+    defaults = {"replicas": 2, "resources": GOOD["resources"], "depends_on": ["employee-service"]}
     assert services.problems({"employee-service": FUNCTION}, defaults) == []
 
 
@@ -102,6 +102,7 @@ REFUSED = {
         "(allowed: cpu, max, memory, min)",
     ),
     "unknown runtime": (entry(runtime="lamda"), "runtime", "did you mean 'lambda'? (allowed: kubernetes, lambda)"),
+    "misspelt lambda": (entry(FUNCTION, runtime="lamda"), "runtime", "did you mean 'lambda'?"),
     "tag with a space": (entry(image__tag="v1 final"), "image.tag", "'v1 final' is not an image tag"),
     "tag with a newline": (entry(image__tag="v1\n"), "image.tag", "is not an image tag"),
     "tag read as a number": (entry(image__tag=1.0), "image.tag", "must be text (quote it), not a number"),
@@ -271,7 +272,7 @@ def test_latest_is_refused_in_prod_warned_about_elsewhere_and_fine_with_a_digest
     assert [str(problem) for problem in services.problems(latest, environment="prod")] == [
         "erp_services.x-service.image.tag: 'latest' is refused in prod: give a version tag or image.digest"
     ]
-    assert services.problems(latest, environment="dev") == []
+    assert services.problems(latest, environment="dev") == services.warnings(latest, environment="prod") == []
     assert [problem.path for problem in services.warnings(latest, environment="dev")] == [
         ("erp_services", "x-service", "image", "tag")
     ]

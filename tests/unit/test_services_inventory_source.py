@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+from ansible.errors import AnsibleFilterError
 from ansible_collections.erp.platform.plugins.filter.services import service_problems
+from ansible_collections.erp.platform.plugins.module_utils import schema_problems
 from ansible_collections.erp.platform.plugins.module_utils.inventory_source import duplicates, locate, locate_nearest
 
 SERVICES = """\
@@ -81,6 +84,7 @@ def test_a_service_written_twice_is_found_with_both_places(inventory):
     write(inventory / "group_vars/clusters/services.yml", "erp_services:\n  a: {}\n  b: {}\n  a: {}\n")
     ((name, places),) = duplicates(str(inventory), ("erp_services",))
     assert (name, [place.line for place in places]) == ("a", [2, 4])
+    assert str(locate(str(inventory), ("erp_services", "a"))).endswith(":4"), "the one that YAML keeps"
 
 
 def test_each_problem_starts_with_its_place_even_where_a_default_is_wrong(inventory):
@@ -97,6 +101,13 @@ def test_each_problem_starts_with_its_place_even_where_a_default_is_wrong(invent
         f"{file}:4: erp_services.a-service.autoscaling.min: min 5 is more than max 3",
         f"{file}:16: {a}.depends_on[1]: 'kafak' is unknown; did you mean 'kafka'? {known}",
     ]
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch):
+    schema_problems._validator_class.cache_clear()
+    monkeypatch.setitem(sys.modules, "jsonschema", None)
+    with pytest.raises(AnsibleFilterError, match=r"'jsonschema' is missing.*pip install jsonschema"):
+        service_problems({})
 
 
 def test_without_an_inventory_directory_a_problem_is_named_by_its_variable():
