@@ -25,6 +25,7 @@ def start_cluster(layout: Layout, record: Record, tools: Toolbox, inherited: Map
     layout.kwok_workdir.mkdir(parents=True)
     configuration = layout.kwok_workdir / "sandbox.yaml"
     configuration.write_text(_configuration(layout, record, tools))
+    _kubelet_configuration(layout).write_text(_kubelet())
     command: list[str | Path] = [
         tools["kwokctl"], "create", "cluster", "--name", layout.name, "--config", configuration,
         "--kubeconfig", layout.state / "kwok.kubeconfig", "--wait", "60s",
@@ -117,6 +118,8 @@ def _configuration(layout: Layout, record: Record, tools: Toolbox) -> str:
             "enable-aggregator-routing": "true",
             "service-cluster-ip-range": "172.20.0.0/16",
             "advertise-address": record.address,
+            # As on EKS; the nodes' names do not resolve here.
+            "kubelet-preferred-address-types": "InternalIP",
             # An aggregated API (metrics-server) learns from these who really asks.
             "requestheader-client-ca-file": str(pki / "ca.crt"),
             "requestheader-allowed-names": "kwok-admin",
@@ -138,7 +141,7 @@ def _configuration(layout: Layout, record: Record, tools: Toolbox) -> str:
             "server-address": f"{record.address}:{ports['kwok']}",
             "node-ip": record.address,
             # Of what its own configuration holds, kwokctl hands on the Stages only.
-            "config": str(SOURCES / "manifests" / "metrics.yaml"),
+            "config": str(_kubelet_configuration(layout)),
         },
     }
     patches = [
@@ -153,6 +156,22 @@ def _configuration(layout: Layout, record: Record, tools: Toolbox) -> str:
     }
     stages = [path.read_text() for path in sorted((SOURCES / "stages").glob("*.yaml"))]
     return "\n---\n".join([yaml.safe_dump(document, sort_keys=False), *stages])
+
+
+def _kubelet_configuration(layout: Layout) -> Path:
+    return layout.kwok_workdir / "kubelet.yaml"
+
+
+def _kubelet() -> str:
+    """What KWOK's kubelet API serves: metrics, and one log for all containers, in a container runtime's format."""
+    log = str(SOURCES / "manifests" / "container.log")
+    logs = {
+        "apiVersion": "kwok.x-k8s.io/v1alpha1",
+        "kind": "ClusterLogs",
+        "metadata": {"name": "simulated"},
+        "spec": {"logs": [{"logsFile": log, "previousLogsFile": log}]},
+    }
+    return "\n---\n".join([(SOURCES / "manifests" / "metrics.yaml").read_text(), json.dumps(logs)])
 
 
 def _write_kubeconfig(layout: Layout, record: Record) -> None:

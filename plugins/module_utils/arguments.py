@@ -80,6 +80,12 @@ def connection_options(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: params.get(name) for name in AUTH_ARG_SPEC}
 
 
+def invocation(params: Mapping[str, Any]) -> dict[str, Any]:
+    """What a module's result may say about its arguments: manifests hold secrets, and verbose output shows it."""
+    hidden = ("nodes", "manifests", *(name for name, spec in AUTH_ARG_SPEC.items() if spec.get("no_log")))
+    return {"module_args": {name: value for name, value in params.items() if name not in hidden}}
+
+
 def rollout_options(params: Mapping[str, Any], check_mode: bool) -> rollout.Options:
     return rollout.Options(
         nodes=params["nodes"],

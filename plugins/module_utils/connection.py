@@ -7,6 +7,7 @@ cache on disk, shared between users of a machine and stale after a CRD was insta
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ def connect(options: Mapping[str, Any]) -> Api:
 
     try:
         auth = kubernetes_core._create_auth_spec(None, **dict(options))
+        _add_default_kubeconfig(auth)
         _check_context(auth)
         # The client keeps the last kubeconfig it loaded as a default for the whole process, with a hook that puts that
         # kubeconfig's host back at every request: two connections in one process would mix.
@@ -48,6 +50,16 @@ def connect(options: Mapping[str, Any]) -> Api:
     for name, value in headers.items():
         kubernetes_core._set_header(api_client, name, value)
     return Api(api_client)
+
+
+def _add_default_kubeconfig(auth: dict[str, Any]) -> None:
+    """Follow KUBECONFIG as it is now; the client reads it once, when it is imported, before a task sets its
+    environment.
+    """
+    kubeconfig = os.environ.get("KUBECONFIG")
+    in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ  # then the pod's own account goes first, as in kubernetes.core
+    if kubeconfig and not auth.get("kubeconfig") and not auth.get("host") and (auth.get("context") or not in_cluster):
+        auth["kubeconfig"] = kubeconfig
 
 
 def _check_context(auth: Mapping[str, Any]) -> None:

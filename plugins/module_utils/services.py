@@ -166,6 +166,8 @@ def _missing(complete: Entry) -> Iterator[Problem]:
     image = complete.get("image")
     if isinstance(image, dict) and not {"tag", "digest"} & image.keys():
         yield Problem(("image",), "needs a tag or a digest")
+    if runtime(complete) == "lambda" and ("image" in complete) == _has(complete, "lambda", "zip"):
+        yield Problem((), "needs exactly one of 'image' and 'lambda.zip'")
 
 
 def _image_problems(entry: Entry, environment: str) -> Iterator[Problem]:

@@ -182,6 +182,7 @@ except ImportError:
 from ansible_collections.erp.platform.plugins.module_utils.arguments import (
     READINESS_GATE,
     connection_options,
+    invocation,
     readiness_gate_options,
 )
 from ansible_collections.erp.platform.plugins.module_utils.connection import connect
@@ -199,8 +200,8 @@ def main() -> None:
             api, readiness_gate_options(module.params, module.check_mode), report=lambda line: None
         )
     except PlatformError as error:
-        module.fail_json(**error.as_result())
-    module.exit_json(**result)
+        result = {**error.as_result(), "failed": True}
+    module.exit_json(**result, invocation=invocation(module.params))
 
 
 if __name__ == "__main__":

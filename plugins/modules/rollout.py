@@ -205,7 +205,12 @@ try:
 except ImportError:
     IMPORT_ERROR = traceback.format_exc()
 
-from ansible_collections.erp.platform.plugins.module_utils.arguments import ROLLOUT, connection_options, rollout_options
+from ansible_collections.erp.platform.plugins.module_utils.arguments import (
+    ROLLOUT,
+    connection_options,
+    invocation,
+    rollout_options,
+)
 from ansible_collections.erp.platform.plugins.module_utils.connection import connect
 from ansible_collections.erp.platform.plugins.module_utils.errors import PlatformError
 from ansible_collections.erp.platform.plugins.module_utils.rollout import roll_out
@@ -222,7 +227,7 @@ def main() -> None:
         result = {**error.as_result(), "failed": True}
     if not module._diff:
         result.pop("diff", None)
-    module.exit_json(**result)
+    module.exit_json(**result, invocation=invocation(module.params))
 
 
 if __name__ == "__main__":

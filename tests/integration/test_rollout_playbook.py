@@ -92,6 +92,15 @@ def test_check_and_diff_show_a_plan_and_no_secret(play: Play, defaults: dict[str
     assert "changed=1" in again
 
 
+@pytest.mark.parametrize("keywords", [{}, {"async": 60, "poll": 1}], ids=["action plugin", "module"])
+def test_even_verbose_output_shows_no_secret(
+    play: Play, defaults: dict[str, Any], namespace: str, keywords: dict[str, Any]
+) -> None:
+    task = {**rollout(secret(namespace, password="do-not-print-me")), **keywords}
+    printed = play(task, arguments=("-vvv",), module_defaults=defaults)
+    assert "do-not-print-me" not in printed
+
+
 def test_a_failure_is_one_readable_message(play: Play, defaults: dict[str, Any], namespace: str) -> None:
     broken = deployment(namespace, failure="ErrImagePull-not-found")
     printed = play(rollout(broken), module_defaults=defaults, succeeds=False)

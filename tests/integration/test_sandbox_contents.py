@@ -192,6 +192,12 @@ def test_a_job_ends_as_its_pods_do(sandbox, namespace, annotations, condition):
     sandbox.kubectl("wait", "-n", namespace, "job/task", f"--for=condition={condition}", *WAIT)
 
 
+def test_the_log_of_a_pod_can_be_read_and_says_that_it_is_simulated(sandbox, namespace):
+    apply(sandbox, pod("talks", namespace))
+    sandbox.kubectl("wait", "-n", namespace, "pod/talks", "--for=condition=Ready", *WAIT)
+    assert "simulated container" in sandbox.kubectl("logs", "-n", namespace, "talks").stdout
+
+
 def test_the_health_of_a_target_is_what_a_tag_says(sandbox):
     group = aws(
         sandbox,

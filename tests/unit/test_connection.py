@@ -109,3 +109,20 @@ def test_options_win_over_the_environment_and_the_environment_over_nothing(monke
         connect({}).check()
         connect({"api_key": "from-option"}).check()
     assert seen == ["Bearer from-environment"] * 2 + ["Bearer from-option"] * 2
+
+
+def test_the_kubeconfig_of_the_environment_is_the_one_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("first", "second"):
+        path = tmp_path / name
+        path.write_text(json.dumps(kubeconfig(f"http://{name}.example")))
+        monkeypatch.setenv("KUBECONFIG", str(path))
+        assert connect({}).host == f"http://{name}.example"
+
+
+def test_two_connections_in_one_process_do_not_mix() -> None:
+    with serving(200, {}) as (one, seen_by_one), serving(200, {}) as (other, seen_by_other):
+        apis = [connect({"kubeconfig": kubeconfig(host, token=host)}) for host in (one, other)]
+        for api in apis:
+            api.check()
+    assert seen_by_one == [f"Bearer {one}"] * 2
+    assert seen_by_other == [f"Bearer {other}"] * 2

@@ -76,6 +76,16 @@ def test_a_lambda_service_passes_and_ignores_the_defaults_that_are_for_pods():
     assert services.problems({"employee-service": FUNCTION}, defaults) == []
 
 
+def test_a_lambda_service_may_have_its_code_in_s3_and_run_in_a_vpc():
+    function = entry(
+        FUNCTION,
+        image=...,
+        lambda__zip={"bucket": "erp-code", "key": "employee.zip", "runtime": "java21", "handler": "x.Y::z"},
+        lambda__vpc={"subnet_ids": ["subnet-0a1"], "security_group_ids": ["sg-0a1"]},
+    )
+    assert problems_of(function) == []
+
+
 def test_defaults_complete_an_entry_and_the_entry_wins():
     defaults = {
         "image": {"tag": "latest", "repository": "erp/x"},
@@ -189,7 +199,12 @@ REFUSED = {
         "replicas",
         "is only for services with 'runtime: kubernetes'",
     ),
-    "function without image": (entry(FUNCTION, image=...), "image", "is required"),
+    "function without code": (entry(FUNCTION, image=...), "", "exactly one of 'image' and 'lambda.zip'"),
+    "function with two codes": (
+        entry(FUNCTION, lambda__zip={"bucket": "erp-code", "key": "employee.zip", "runtime": "java21", "handler": "x.Y::z"}),
+        "",
+        "exactly one of 'image' and 'lambda.zip'",
+    ),
     "function without role": (entry(FUNCTION, lambda__role_arn=...), "lambda.role_arn", "is required"),
     "not a mapping": (None, "", "must be a mapping, not empty"),
 }
