@@ -30,7 +30,7 @@ def main() -> None:
     record = load_record(layout)
     if record is None:
         sys.exit("no record of this sandbox")
-    api = config.new_client_from_config(config_file=str(layout.kubeconfig))
+    api = config.new_client_from_config(config_file=str(layout.administrator))
     core, storage = client.CoreV1Api(api), client.StorageV1Api(api)
     pods = PodProcesses(layout, record, core, dict(os.environ))
     health = Health()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -54,6 +55,8 @@ def main(arguments: Sequence[str]) -> int:
     except SandboxError as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
     except KeyboardInterrupt:
         print("sandbox: interrupted; the next `up` or `down` cleans up", file=sys.stderr)
         return 130

@@ -48,6 +48,11 @@ class Layout:
         return self.state / "kubeconfig"
 
     @property
+    def administrator(self) -> Path:
+        """kwokctl's kubeconfig. It names certificate files; those inside `kubeconfig` the client copies to /tmp."""
+        return self.cluster / "kubeconfig.yaml"
+
+    @property
     def bin(self) -> Path:
         return self.state / "bin"
 

@@ -55,7 +55,7 @@ def _start(layout: Layout, tools: Toolbox) -> None:
     record = Record(ports.claim_ports(PORTS, layout.state), ports.own_address())
     record.save(layout)
 
-    inherited = _inherited_environment()
+    inherited = _inherited_environment(layout)
     server = cloud.start_cloud(layout, record, inherited)
     _say("starting the control plane")
     with ThreadPoolExecutor() as pool:
@@ -100,14 +100,17 @@ def _clean(layout: Layout) -> None:
         layout.state.parent.rmdir()
 
 
-def _inherited_environment() -> dict[str, str]:
+def _inherited_environment(layout: Layout) -> dict[str, str]:
     """The caller's environment without what could send a process of the sandbox elsewhere."""
     foreign = ("AWS_", "KUBE", "K8S_", "KWOK_", "HELM_", "MOTO_", "PYTHON")
-    return {
+    kept = {
         key: value
         for key, value in os.environ.items()
         if not key.startswith(foreign) and not key.lower().endswith("_proxy")
     }
+    temporary = layout.state / "tmp"
+    temporary.mkdir()
+    return {**kept, "TMPDIR": str(temporary)}
 
 
 @contextmanager

@@ -18,7 +18,7 @@ def core_api(layout: Layout) -> Any:
     """A CoreV1Api that uses the sandbox's own kubeconfig, whatever the caller's environment says."""
     from kubernetes import client, config
 
-    return client.CoreV1Api(config.new_client_from_config(config_file=str(layout.kubeconfig)))
+    return client.CoreV1Api(config.new_client_from_config(config_file=str(layout.administrator)))
 
 
 def create_nodes(layout: Layout, record: Record) -> None:
@@ -31,7 +31,8 @@ def create_storage(layout: Layout) -> None:
     from kubernetes import config, utils
 
     utils.create_from_yaml(
-        config.new_client_from_config(config_file=str(layout.kubeconfig)), str(SOURCES / "manifests" / "storage.yaml")
+        config.new_client_from_config(config_file=str(layout.administrator)),
+        str(SOURCES / "manifests" / "storage.yaml"),
     )
 
 

@@ -113,7 +113,7 @@ class ApplySet:
         applied_as = {ref.group_kind: ref.api_version for ref in self._refs}
         namespaces = sorted({self.parent.namespace} | self._known_namespaces | self._wanted_namespaces())
         for group_kind in sorted(self._known_group_kinds | self._wanted_group_kinds()):
-            kind, _, group = group_kind.partition(".")
+            kind, _dot, group = group_kind.partition(".")
             version = applied_as.get(group_kind) or versions.get(group)
             if version is None:
                 continue  # The group is gone, and its objects with it.

@@ -72,7 +72,7 @@ def _check_context(auth: Mapping[str, Any]) -> None:
     if isinstance(kubeconfig, Mapping):
         names = [str(entry.get("name")) for entry in kubeconfig.get("contexts") or []]
     else:
-        contexts, _ = config.list_kube_config_contexts(config_file=kubeconfig)
+        contexts, _active = config.list_kube_config_contexts(config_file=kubeconfig)
         names = [str(entry["name"]) for entry in contexts]
     if wanted not in names:
         raise PlatformError(

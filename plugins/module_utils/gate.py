@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from .api import Api, ApiError, ConnectionFailed
 from .errors import PlatformError
@@ -122,7 +122,7 @@ class EndpointsTarget:
         return Status(State.IN_PROGRESS, "LessEndpoints", message)
 
 
-Target = ObjectTarget | SelectorTarget | EndpointsTarget
+Target: TypeAlias = "ObjectTarget | SelectorTarget | EndpointsTarget"
 
 
 @dataclass(frozen=True)

@@ -202,7 +202,7 @@ def _denied(api: Api, user: str, permissions: Sequence[Permission]) -> Iterator[
             denied[permission.namespace][permission].append(verb)
     for namespace, lacking in denied.items():
         scope = f"-n {namespace}" if namespace else "-A"
-        first, verbs = next(iter(lacking.items()))
+        (first, verbs), *_others = lacking.items()
         yield PlatformError(
             f"lacks permissions {f'in namespace {namespace}' if namespace else 'in the cluster'}",
             object=f"user {user}" if user else "this user",
@@ -212,7 +212,7 @@ def _denied(api: Api, user: str, permissions: Sequence[Permission]) -> Iterator[
 
 
 def _allowed(api: Api, permission: Permission, verb: str) -> bool:
-    resource, _, subresource = permission.resource.partition("/")
+    resource, _slash, subresource = permission.resource.partition("/")
     attributes = {
         "verb": verb,
         "group": permission.group,

@@ -242,7 +242,8 @@ class _Run:
         elif waiting.ready_after_seconds is None:
             waiting.ready_after_seconds = self._seconds()
         text = self._gate.progress(waiting.target, status)
-        if text != waiting.shown:
+        # What is ready at first sight is not news: the result counts it.
+        if text != waiting.shown and (waiting.shown or not status.is_current):
             self.report(f"{self._seconds():6.1f}s {waiting.target.ref.kind}/{waiting.target.ref.name} {text}")
         waiting.shown = text
 

@@ -295,8 +295,8 @@ class _Run:
         if verdict.status.is_current and progress.ready_after_seconds is None:
             progress.ready_after_seconds = self._seconds()
         text = self._gate.progress(progress.target, verdict.status)
-        unchanged = progress.applied is not None and progress.applied.change == applying.UNCHANGED
-        if text != progress.shown and not (unchanged and verdict.status.is_current and not progress.shown):
+        # What is ready at first sight is not news: the node's own line counts it.
+        if text != progress.shown and (progress.shown or not verdict.status.is_current):
             self._say(f"{progress.ref.kind}/{progress.ref.name} {text}")
         progress.shown = text
 
@@ -342,7 +342,7 @@ class _Run:
         else:
             error = forbidden(refused.error, str(refused.scope))
         if needed:
-            for _, progress in needed:
+            for _run, progress in needed:
                 progress.failed = True
             self._fail(needed[0][0], error)
         else:

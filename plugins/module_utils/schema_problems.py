@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .did_you_mean import did_you_mean
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import ValidationError
 
-KeyPath = tuple[str | int, ...]
+KeyPath: TypeAlias = "tuple[str | int, ...]"
 
 _TYPES = {
     "array": "a list",

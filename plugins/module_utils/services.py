@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .did_you_mean import did_you_mean
+from .plain import plain
 from .schema_problems import KeyPath, Problem, schema_problems
 
 INFRASTRUCTURE = ("kafka", "mongodb", "mysql", "zookeeper")
@@ -101,18 +102,7 @@ def target_groups(services: Any) -> list[dict[str, str]]:
 
 
 def _written(services: Any, defaults: Any) -> dict[str, Any]:
-    return {"erp_services": _plain(services), "erp_service_defaults": {} if defaults is None else _plain(defaults)}
-
-
-def _plain(value: Any) -> Any:
-    # Ansible hands over subclasses of dict, list and str that carry tags and template themselves; YAML allows any key.
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, str):
-        return str(value)
-    return value
+    return {"erp_services": plain(services), "erp_service_defaults": {} if defaults is None else plain(defaults)}
 
 
 def _without(written: dict[str, Any], paths: Iterable[KeyPath]) -> dict[str, Any]:

@@ -157,7 +157,7 @@ def _daemon_set(obj: Object) -> Status:
 
 
 def _replica_set(obj: Object) -> Status:
-    _, status, wanted = _counts(obj)
+    _spec, status, wanted = _counts(obj)
     if (failure := _true(obj, "ReplicaFailure")) is not None:
         return _in_progress(*_words(failure, "ReplicaFailure"))
     replicas, labelled, available, ready = (

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from .api import Api, ApiError, ConnectionFailed, NotServed, ResourceType, WatchStream
 from .objects import Manifest, metadata_of, ref_of
@@ -62,7 +63,7 @@ class Refused:
     error: ApiError
 
 
-Notice = Listed | Changed | Deleted | Refused
+Notice: TypeAlias = "Listed | Changed | Deleted | Refused"
 
 
 class Watches:

@@ -39,7 +39,7 @@ class Workers:
             count += 1
             self.submit(_reporting(function, item, index, done))
         results: dict[int, Result] = {}
-        for _ in range(count):
+        for _answer in range(count):
             index, result, error = done.get()
             if error is not None:
                 raise error
@@ -48,7 +48,7 @@ class Workers:
 
     def close(self) -> None:
         self._closed.set()
-        for _ in range(self._threads):
+        for _thread in range(self._threads):
             self._jobs.put(None)
 
     def _run(self) -> None:

@@ -170,15 +170,6 @@ failures:
 import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-
-try:
-    import kubernetes  # noqa: F401
-    import yaml  # noqa: F401
-
-    IMPORT_ERROR = None
-except ImportError:
-    IMPORT_ERROR = traceback.format_exc()
-
 from ansible_collections.erp.platform.plugins.module_utils.arguments import (
     READINESS_GATE,
     connection_options,
@@ -192,8 +183,10 @@ from ansible_collections.erp.platform.plugins.module_utils.readiness import wait
 
 def main() -> None:
     module = AnsibleModule(argument_spec=READINESS_GATE, supports_check_mode=True)
-    if IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("kubernetes"), exception=IMPORT_ERROR)
+    try:
+        import kubernetes  # noqa: F401
+    except ImportError:
+        module.fail_json(msg=missing_required_lib("kubernetes"), exception=traceback.format_exc())
     try:
         api = connect(connection_options(module.params))
         result = wait_until_ready(

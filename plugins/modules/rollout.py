@@ -196,15 +196,6 @@ failures:
 import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-
-try:
-    import kubernetes  # noqa: F401
-    import yaml  # noqa: F401
-
-    IMPORT_ERROR = None
-except ImportError:
-    IMPORT_ERROR = traceback.format_exc()
-
 from ansible_collections.erp.platform.plugins.module_utils.arguments import (
     ROLLOUT,
     connection_options,
@@ -218,8 +209,10 @@ from ansible_collections.erp.platform.plugins.module_utils.rollout import roll_o
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ROLLOUT, supports_check_mode=True)
-    if IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("kubernetes"), exception=IMPORT_ERROR)
+    try:
+        import kubernetes  # noqa: F401
+    except ImportError:
+        module.fail_json(msg=missing_required_lib("kubernetes"), exception=traceback.format_exc())
     try:
         api = connect(connection_options(module.params))
         result = roll_out(api, rollout_options(module.params, module.check_mode), report=lambda line: None)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.erp.platform.plugins.module_utils.errors import PlatformError
+from ansible_collections.erp.platform.plugins.module_utils.plain import plain
 
 
 class LiveAction(ActionBase):
@@ -35,10 +36,10 @@ class LiveAction(ActionBase):
                 module_args=self._task.args, task_vars=task_vars, wrap_async=self._task.async_val
             )
             return {**result, **executed}
-        _, params = self.validate_argument_spec(argument_spec=dict(self.ARGUMENTS))
+        _validation, params = self.validate_argument_spec(argument_spec=dict(self.ARGUMENTS))
         try:
             with _environment(self._task_environment()):
-                result.update(self.act(params, bool(self._task.check_mode), Display().display))
+                result.update(self.act(plain(params), bool(self._task.check_mode), Display().display))
         except ImportError as error:
             result.update(
                 failed=True, msg=f"the controller's Python lacks {error.name}: install kubernetes and PyYAML for it"

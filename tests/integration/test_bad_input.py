@@ -47,16 +47,25 @@ BAD_INPUTS = {
         ("erp_services.approval-processing-service.ports", "8083", "http", "grpc"),
     ),
     "hpa_min_above_max": BadInput(
-        "services.yml", "autoscaling: {min: 2, max: 3, cpu: 70}", "autoscaling: {min: 4, max: 3, cpu: 70}", ("autoscaling", "4", "3")
+        "services.yml",
+        "autoscaling: {min: 2, max: 3, cpu: 70}",
+        "autoscaling: {min: 4, max: 3, cpu: 70}",
+        ("autoscaling", "4", "3"),
     ),
     "request_above_limit": BadInput(
-        "services.yml", "requests: {cpu: 200m, memory: 256Mi}", "requests: {cpu: 200m, memory: 1Gi}", ("resources", "1Gi", "512Mi")
+        "services.yml",
+        "requests: {cpu: 200m, memory: 256Mi}",
+        "requests: {cpu: 200m, memory: 1Gi}",
+        ("resources", "1Gi", "512Mi"),
     ),
     "even_zookeeper_ensemble": BadInput(
         "kafka.yml", "zookeeper_replicas: 3", "zookeeper_replicas: 2", ("zookeeper_replicas", "2", "odd")
     ),
     "target_group_that_does_not_exist": BadInput(
-        "services.yml", "erp-dev-notification-nlb-tg", "erp-dev-notificaton-nlb-tg", ("erp-dev-notificaton-nlb-tg", "ap-northeast-2")
+        "services.yml",
+        "erp-dev-notification-nlb-tg",
+        "erp-dev-notificaton-nlb-tg",
+        ("erp-dev-notificaton-nlb-tg", "ap-northeast-2"),
     ),
     "secret_that_does_not_exist": BadInput(
         "base.yml",
@@ -78,14 +87,18 @@ BAD_INPUTS = {
         environment="prod",
     ),
     "lambda_service_on_a_target_group_of_the_nlb": BadInput(
-        "services.yml", "erp-dev-employee-alb-tg", "erp-dev-notification-nlb-tg", ("employee-service", "erp-dev-notification-nlb-tg", "lambda")
+        "services.yml",
+        "erp-dev-employee-alb-tg",
+        "erp-dev-notification-nlb-tg",
+        ("employee-service", "erp-dev-notification-nlb-tg", "lambda"),
     ),
 }
 
 
 def resource_versions(sandbox) -> dict[str, str]:
     """Every object that a run could touch, with its resourceVersion (leases and events change by themselves)."""
-    kinds = "namespace,deployment,statefulset,daemonset,service,configmap,secret,serviceaccount,networkpolicy,hpa,role,rolebinding"
+    workloads = "deployment,statefulset,daemonset,hpa"
+    kinds = f"namespace,{workloads},service,configmap,secret,serviceaccount,networkpolicy,role,rolebinding"
     items = json.loads(sandbox.kubectl("get", kinds, "-A", "-o", "json").stdout)["items"]
     return {
         "/".join((item["kind"], item["metadata"].get("namespace", ""), item["metadata"]["name"])): json.dumps(
@@ -120,7 +133,8 @@ def test_bad_inventory_is_refused_with_a_clear_message_and_nothing_is_changed(ba
 def test_all_problems_of_an_inventory_are_reported_at_once(sandbox, tmp_path):
     copy = tmp_path / "dev"
     shutil.copytree(REPOSITORY / "inventories/dev", copy)
-    bad = [BAD_INPUTS[name] for name in ("misspelt_key_in_a_service", "even_zookeeper_ensemble", "secret_that_does_not_exist", "port_collision")]
+    names = ("misspelt_key_in_a_service", "even_zookeeper_ensemble", "secret_that_does_not_exist", "port_collision")
+    bad = [BAD_INPUTS[name] for name in names]
     for one in bad:
         path = copy / CLUSTERS / one.file
         path.write_text(path.read_text().replace(one.old, one.new))
@@ -157,7 +171,9 @@ BAD_CONNECTIONS = {
 
 @pytest.mark.parametrize(("changes", "says"), BAD_CONNECTIONS.values(), ids=BAD_CONNECTIONS.keys())
 def test_a_bad_connection_is_refused_with_a_clear_message(changes, says, sandbox, tmp_path):
-    run = sandbox.ansible_playbook("site.yml", environment={"KUBECONFIG": kubeconfig_with(sandbox, tmp_path, **changes)})
+    run = sandbox.ansible_playbook(
+        "site.yml", environment={"KUBECONFIG": kubeconfig_with(sandbox, tmp_path, **changes)}
+    )
     assert run.returncode != 0
     said = run.stdout + run.stderr
     for words in says:
@@ -170,7 +186,9 @@ def test_an_expired_token_is_named_as_such(sandbox, tmp_path):
     # Ten minutes is the shortest life that the API server grants; the token of a deleted account ends at once.
     token = sandbox.kubectl("-n", "default", "create", "token", "short-lived").stdout.strip()
     sandbox.kubectl("delete", "serviceaccount", "short-lived", "-n", "default")
-    run = sandbox.ansible_playbook("site.yml", environment={"KUBECONFIG": kubeconfig_with(sandbox, tmp_path, token=token)})
+    run = sandbox.ansible_playbook(
+        "site.yml", environment={"KUBECONFIG": kubeconfig_with(sandbox, tmp_path, token=token)}
+    )
     assert run.returncode != 0
     assert "401" in run.stdout
     assert "expired" in run.stdout

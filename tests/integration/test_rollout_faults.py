@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,7 +35,7 @@ class Proxy:
         """End every connection, and every new one, until ``mend``."""
         self._broken.set()
         for connection in self._open:
-            connection.close()
+            _shut(connection)
         self._open.clear()
 
     def mend(self) -> None:
@@ -47,7 +48,7 @@ class Proxy:
     def _accept(self) -> None:
         while True:
             try:
-                client, _ = self._listener.accept()
+                client, _address = self._listener.accept()
             except OSError:
                 return
             if self._broken.is_set():
@@ -60,16 +61,17 @@ class Proxy:
 
     @staticmethod
     def _forward(source: socket.socket, sink: socket.socket) -> None:
-        try:
+        with suppress(OSError):
             while data := source.recv(65536):
                 sink.sendall(data)
-        except OSError:
-            pass
-        for end in (source, sink):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+        _shut(source)
+        _shut(sink)
+
+
+def _shut(end: socket.socket) -> None:
+    # Not close: that would leave a thread that is reading from it waiting, and the peer in the dark.
+    with suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture

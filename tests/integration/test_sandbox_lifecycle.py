@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(600)  # most of a test here is starting control
 
 def sandbox_command(*arguments):
     return subprocess.run(
-        [REPOSITORY / "sandbox/sandbox", *arguments], capture_output=True, text=True, timeout=500, check=False
+        [REPOSITORY / "sandbox/sandbox", *arguments], capture_output=True, text=True, timeout=2700, check=False
     )
 
 

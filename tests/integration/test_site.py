@@ -62,10 +62,10 @@ def inventory(tmp_path: Path) -> Callable[..., Path]:
 
 def pods_of(sandbox, app: str) -> dict[str, str]:
     """Pods that stay, by uid, with their addresses."""
-    items = json.loads(sandbox.kubectl("-n", NAMESPACE, "get", "pods", "-l", f"app={app}", "-o", "json").stdout)["items"]
+    pods = json.loads(sandbox.kubectl("-n", NAMESPACE, "get", "pods", "-l", f"app={app}", "-o", "json").stdout)
     return {
         pod["metadata"]["uid"]: pod["status"].get("podIP", "")
-        for pod in items
+        for pod in pods["items"]
         if "deletionTimestamp" not in pod["metadata"]
     }
 
@@ -86,16 +86,24 @@ def test_every_object_of_the_documents_is_there_after_the_first_run(deployed):
         assert f"horizontalpodautoscaler.autoscaling/{service}-hpa" in names
         binding = service.removesuffix("-service")
         assert f"targetgroupbinding.elbv2.k8s.aws/{binding}-tgb" in names
-    for name in ("statefulset.apps/kafka", "statefulset.apps/zookeeper", "service/kafka-service", "service/kafka-headless"):
+    for name in (
+        "statefulset.apps/kafka",
+        "statefulset.apps/zookeeper",
+        "service/kafka-service",
+        "service/kafka-headless",
+    ):
         assert name in names
     assert "externalsecret.external-secrets.io/mysql-secret" in names
 
 
 def test_the_target_groups_hold_exactly_the_addresses_of_the_ready_pods(deployed):
     for group, service in TARGET_GROUPS.items():
-        arn = json.loads(deployed.aws("elbv2", "describe-target-groups", "--names", group).stdout)["TargetGroups"][0]["TargetGroupArn"]
-        health = json.loads(deployed.aws("elbv2", "describe-target-health", "--target-group-arn", arn).stdout)
-        registered = {target["Target"]["Id"]: target["TargetHealth"]["State"] for target in health["TargetHealthDescriptions"]}
+        groups = json.loads(deployed.aws("elbv2", "describe-target-groups", "--names", group).stdout)["TargetGroups"]
+        arn = groups[0]["TargetGroupArn"]
+        targets = json.loads(deployed.aws("elbv2", "describe-target-health", "--target-group-arn", arn).stdout)
+        registered = {
+            target["Target"]["Id"]: target["TargetHealth"]["State"] for target in targets["TargetHealthDescriptions"]
+        }
         assert registered == dict.fromkeys(pods_of(deployed, service).values(), "healthy")
 
 
@@ -125,7 +133,11 @@ def test_one_phase_runs_by_its_tag(deployed):
 
 def test_a_changed_config_map_value_rolls_exactly_the_pods_that_use_it(deployed, inventory):
     before = {service: pods_of(deployed, service) for service in SERVICES}
-    edited = inventory("base.yml", "GRPC_ADDRESS: approval-processing-service:9090", "GRPC_ADDRESS: dns:///approval-processing-service:9090")
+    edited = inventory(
+        "base.yml",
+        "GRPC_ADDRESS: approval-processing-service:9090",
+        "GRPC_ADDRESS: dns:///approval-processing-service:9090",
+    )
     succeeded(deployed.ansible_playbook("site.yml", "--tags", "base,apps", inventory=edited))
     after = {service: pods_of(deployed, service) for service in SERVICES}
     assert not before["approval-request-service"].keys() & after["approval-request-service"].keys()
@@ -136,7 +148,9 @@ def test_a_changed_config_map_value_rolls_exactly_the_pods_that_use_it(deployed,
 def test_a_rotated_secret_rolls_exactly_the_pods_that_use_it(deployed):
     before = {service: pods_of(deployed, service) for service in SERVICES}
     secret = {"username": "erp", "password": "rotated"}
-    deployed.aws("secretsmanager", "put-secret-value", "--secret-id", "erp/dev/mysql", "--secret-string", json.dumps(secret))
+    deployed.aws(
+        "secretsmanager", "put-secret-value", "--secret-id", "erp/dev/mysql", "--secret-string", json.dumps(secret)
+    )
     # ExternalSecrets are refreshed hourly; an annotation asks for it now, as ESO documents.
     deployed.kubectl("-n", NAMESPACE, "annotate", "externalsecret", "mysql-secret", "force-sync=rotated", "--overwrite")
     deployed.kubectl(
@@ -150,8 +164,12 @@ def test_a_rotated_secret_rolls_exactly_the_pods_that_use_it(deployed):
 
 
 def test_a_key_removed_from_the_inventory_is_removed_from_the_cluster(deployed, inventory):
-    inventory("base.yml", "    KAFKA_BOOTSTRAP_SERVERS: kafka-service:9092\n", "    KAFKA_BOOTSTRAP_SERVERS: kafka-service:9092\n    EXTRA: \"1\"\n")
-    edited = inventory("services.yml", "    ports: {http: 8084}\n", "    ports: {http: 8084}\n    env: {EXTRA: \"1\"}\n")
+    inventory(
+        "base.yml",
+        "    KAFKA_BOOTSTRAP_SERVERS: kafka-service:9092\n",
+        '    KAFKA_BOOTSTRAP_SERVERS: kafka-service:9092\n    EXTRA: "1"\n',
+    )
+    edited = inventory("services.yml", "    ports: {http: 8084}\n", '    ports: {http: 8084}\n    env: {EXTRA: "1"}\n')
     succeeded(deployed.ansible_playbook("site.yml", "--tags", "base,apps", inventory=edited))
     config = json.loads(deployed.kubectl("-n", NAMESPACE, "get", "configmap", "erp-config", "-o", "json").stdout)
     assert config["data"]["EXTRA"] == "1"
@@ -179,7 +197,12 @@ def test_a_service_removed_from_the_inventory_is_removed_from_the_cluster(deploy
     edited = inventory("services.yml", block, "")
     succeeded(deployed.ansible_playbook("site.yml", "--tags", "apps,exposure", inventory=edited))
     names = deployed.kubectl(
-        "-n", NAMESPACE, "get", "deployment,hpa,targetgroupbinding,service,serviceaccount,networkpolicy,pdb", "-o", "name"
+        "-n",
+        NAMESPACE,
+        "get",
+        "deployment,hpa,targetgroupbinding,service,serviceaccount,networkpolicy,pdb",
+        "-o",
+        "name",
     ).stdout
     assert "notification" not in names
     succeeded(deployed.ansible_playbook("site.yml", "--tags", "apps,exposure"))

@@ -96,7 +96,7 @@ def test_a_server_that_accepts_and_never_answers_is_noticed(monkeypatch: pytest.
 
 
 def test_an_expired_token_is_said_to_be_expired() -> None:
-    with serving(401, {"kind": "Status", "message": "Unauthorized"}) as (host, _):
+    with serving(401, {"kind": "Status", "message": "Unauthorized"}) as (host, _seen):
         api = connect({"kubeconfig": kubeconfig(host, token="expired")})
         with pytest.raises(PlatformError, match="expired"):
             api.check()

@@ -47,9 +47,9 @@ FUNCTION: dict[str, Any] = {
 DIGEST = "sha256:" + "0" * 64
 
 
-def entry(base: dict[str, Any] = GOOD, **changes: Any) -> dict[str, Any]:
-    """The service with keys replaced ('autoscaling__min'), or left out where the new value is ...."""
-    changed = copy.deepcopy(base)
+def entry(base: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """The service (by default GOOD) with keys replaced ('autoscaling__min'), or left out where the new value is ...."""
+    changed = copy.deepcopy(GOOD if base is None else base)
     for path, value in changes.items():
         *parents, last = path.split("__")
         mapping = changed
@@ -201,7 +201,10 @@ REFUSED = {
     ),
     "function without code": (entry(FUNCTION, image=...), "", "exactly one of 'image' and 'lambda.zip'"),
     "function with two codes": (
-        entry(FUNCTION, lambda__zip={"bucket": "erp-code", "key": "employee.zip", "runtime": "java21", "handler": "x.Y::z"}),
+        entry(
+            FUNCTION,
+            lambda__zip={"bucket": "erp-code", "key": "employee.zip", "runtime": "java21", "handler": "x.Y::z"},
+        ),
         "",
         "exactly one of 'image' and 'lambda.zip'",
     ),
@@ -354,7 +357,7 @@ json_values = st.recursive(
 @given(st.data())
 def test_whatever_stands_in_place_of_a_value_is_judged_and_never_breaks_the_judge(data):
     service = copy.deepcopy(data.draw(st.sampled_from([GOOD, FUNCTION])))
-    for _ in range(data.draw(st.integers(1, 3))):
+    for _change in range(data.draw(st.integers(1, 3))):
         place: Any = service
         while True:
             key = data.draw(

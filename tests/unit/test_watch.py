@@ -92,7 +92,7 @@ def run(api: FakeApi, count: int) -> list[Notice]:
     watches.ensure(PODS)
     watches.ensure(PODS)
     try:
-        return [notices.get(timeout=5) for _ in range(count)]
+        return [notices.get(timeout=5) for _notice in range(count)]
     finally:
         watches.close()
 
