@@ -14,7 +14,7 @@ import hmac
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from .objects import Manifest, Ref, annotations_of, pod_template, uid_of
 
@@ -23,7 +23,7 @@ DIGEST_LENGTH = 16
 # The part of an annotation's key after the slash may have 63 characters.
 KEY_LENGTH = 63
 
-Read: TypeAlias = "Callable[[Ref], Manifest | None]"
+Read = Callable[[Ref], "Manifest | None"]
 
 
 @dataclass(frozen=True)

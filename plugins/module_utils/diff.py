@@ -20,14 +20,14 @@ HIDDEN_BEFORE = "(hidden, before)"
 HIDDEN_AFTER = "(hidden, after)"
 
 
-def difference(ref: Ref, before: Manifest | None, after: Manifest | None) -> dict[str, str]:
-    """An entry of Ansible's ``diff`` result."""
+def difference(ref: Ref, before: Manifest | None, after: Manifest | None, note: str = "") -> dict[str, str]:
+    """An entry of Ansible's ``diff`` result; ``note`` says what a reader has to know of the side after."""
     shown_before, shown_after = stripped(before), stripped(after)
     if ref.kind == "Secret":
         shown_before, shown_after = _masked(shown_before, shown_after)
     return {
         "before_header": str(ref),
-        "after_header": str(ref),
+        "after_header": f"{ref} ({note})" if note else str(ref),
         "before": _as_text(shown_before),
         "after": _as_text(shown_after),
     }

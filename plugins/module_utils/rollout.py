@@ -506,12 +506,6 @@ class _Preview:
         self._api, self._nodes, self._options = api, nodes, options
         self._planned: dict[tuple[str, str, str], Manifest] = {}
         self._own_types = _types_brought_by(nodes)
-        self._new_namespaces = {
-            ref_of(manifest).name
-            for node in nodes
-            for manifest in node.manifests
-            if manifest.get("kind") == "Namespace"
-        }
         self._apply_set = _apply_set_of(api, options, nodes)
 
     def run(self) -> dict[str, Any]:
@@ -574,11 +568,8 @@ class _Preview:
         except ConnectionFailed as error:
             return applying.unreachable(ref, error)
         except ApiError as error:
-            if (
-                error.status == 404
-                and error.details.get("kind") == "namespaces"
-                and ref.namespace in self._new_namespaces
-            ):
+            # A node before this one would create it, or an earlier phase of the same run.
+            if error.status == 404 and error.details.get("kind") == "namespaces":
                 note = f"would create; namespace {ref.namespace} does not exist yet, so the server could not check it"
                 return Applied(ref, applying.CREATED, None, labelled, note)
             return applying.refusal(ref, type_, self._api, error)
@@ -716,6 +707,8 @@ def _pruned_result(entry: Pruned) -> dict[str, Any]:
 
 def _diffs(applied: Sequence[Applied], pruned: Sequence[Pruned]) -> list[dict[str, str]]:
     shown = [
-        difference(entry.ref, entry.before, entry.after) for entry in applied if entry.change != applying.UNCHANGED
+        difference(entry.ref, entry.before, entry.after, entry.message)
+        for entry in applied
+        if entry.change != applying.UNCHANGED
     ]
     return shown + [difference(entry.ref, entry.before, None) for entry in pruned if entry.change == "deleted"]

@@ -145,6 +145,11 @@ def test_all_problems_of_an_inventory_are_reported_at_once(sandbox, tmp_path):
             assert words in run.stdout
 
 
+def connection(kubeconfig: str) -> dict[str, str]:
+    """The variables by which kubectl and helm, and kubernetes.core, find the kubeconfig."""
+    return {"KUBECONFIG": kubeconfig, "K8S_AUTH_KUBECONFIG": kubeconfig}
+
+
 def kubeconfig_with(sandbox, folder: Path, **changes: str) -> str:
     config = yaml.safe_load(Path(sandbox.env["KUBECONFIG"]).read_text())
     context = next(one for one in config["contexts"] if one["name"] == config["current-context"])
@@ -171,9 +176,7 @@ BAD_CONNECTIONS = {
 
 @pytest.mark.parametrize(("changes", "says"), BAD_CONNECTIONS.values(), ids=BAD_CONNECTIONS.keys())
 def test_a_bad_connection_is_refused_with_a_clear_message(changes, says, sandbox, tmp_path):
-    run = sandbox.ansible_playbook(
-        "site.yml", environment={"KUBECONFIG": kubeconfig_with(sandbox, tmp_path, **changes)}
-    )
+    run = sandbox.ansible_playbook("site.yml", environment=connection(kubeconfig_with(sandbox, tmp_path, **changes)))
     assert run.returncode != 0
     said = run.stdout + run.stderr
     for words in says:
@@ -186,9 +189,7 @@ def test_an_expired_token_is_named_as_such(sandbox, tmp_path):
     # Ten minutes is the shortest life that the API server grants; the token of a deleted account ends at once.
     token = sandbox.kubectl("-n", "default", "create", "token", "short-lived").stdout.strip()
     sandbox.kubectl("delete", "serviceaccount", "short-lived", "-n", "default")
-    run = sandbox.ansible_playbook(
-        "site.yml", environment={"KUBECONFIG": kubeconfig_with(sandbox, tmp_path, token=token)}
-    )
+    run = sandbox.ansible_playbook("site.yml", environment=connection(kubeconfig_with(sandbox, tmp_path, token=token)))
     assert run.returncode != 0
     assert "401" in run.stdout
     assert "expired" in run.stdout
