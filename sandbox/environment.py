@@ -11,10 +11,35 @@ from .layout import CLONE, Layout
 from .record import Record, load_record
 
 
+# What a shell may still have from a real cluster or account, and what would win over the sandbox's own.
+OUTRANKING = (
+    *(
+        f"K8S_AUTH_{name}"
+        for name in (
+            "HOST",
+            "API_KEY",
+            "CONTEXT",
+            "USERNAME",
+            "PASSWORD",
+            "CERT_FILE",
+            "KEY_FILE",
+            "SSL_CA_CERT",
+            "VERIFY_SSL",
+        )
+    ),
+    *(f"AWS_{name}" for name in ("PROFILE", "SESSION_TOKEN", "ROLE_ARN", "WEB_IDENTITY_TOKEN_FILE")),
+    *(
+        f"AWS_ENDPOINT_URL_{service}"
+        for service in ("EC2", "EKS", "ELASTIC_LOAD_BALANCING_V2", "IAM", "LAMBDA", "SECRETS_MANAGER", "STS")
+    ),
+)
+
+
 def print_environment(layout: Layout) -> None:
     record = load_record(layout)
     if record is None or not record.ready:
         raise SandboxError(f"sandbox {layout.name} is not up: run sandbox/sandbox up --name {layout.name}")
+    print(f"unset {' '.join(OUTRANKING)}")
     for name, value in exports(layout, record).items():
         print(f"export {name}={shlex.quote(value)}")
 

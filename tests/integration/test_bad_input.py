@@ -200,3 +200,10 @@ def test_the_wrong_aws_account_is_refused(sandbox, tmp_path):
     assert run.returncode != 0
     assert "806332783810" in run.stdout
     assert "111111111111" in run.stdout
+
+
+def test_a_phase_that_runs_alone_refuses_the_wrong_account_too(sandbox):
+    run = sandbox.ansible_playbook("apps.yml", "-e", "erp_aws_account_id=111111111111")
+    assert run.returncode != 0
+    assert "111111111111" in run.stdout
+    assert "Roll out the services" not in run.stdout
