@@ -10,7 +10,6 @@ from .errors import SandboxError
 from .layout import CLONE, Layout
 from .record import Record, load_record
 
-
 # What a shell may still have from a real cluster or account, and what would win over the sandbox's own.
 OUTRANKING = (
     *(

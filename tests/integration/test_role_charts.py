@@ -15,6 +15,7 @@ PROVE = """
     group/kubernetes.core.k8s: "{{ erp_kubernetes }}"
   tasks:
     - ansible.builtin.import_role: {name: erp.platform.aws_load_balancer_controller, tasks_from: prove}
+      vars: {aws_load_balancer_controller_region: "{{ erp_aws.region }}"}
 """
 
 pytestmark = pytest.mark.timeout(600)
@@ -84,6 +85,22 @@ def test_the_controller_runs_with_the_role_and_the_network_of_the_cluster(instal
     ).stdout.strip()
     assert f"--aws-vpc-id={vpc}" in arguments
     assert "--cluster-name=erp-dev-cluster" in arguments
+
+
+def test_a_cluster_that_is_unknown_to_eks_is_refused_by_name(installed):
+    only = {"erp_prerequisites": ["aws_load_balancer_controller"], "erp_cluster_name": "erp-nowhere"}
+    refused = installed.ansible_playbook("prerequisites.yml", extra_vars=only)
+    assert refused.returncode != 0
+    assert "EKS cluster erp-nowhere: does not exist in this account and region" in refused.stdout
+
+
+def test_a_chart_that_cannot_be_rendered_is_told_with_the_reason_and_no_secret(installed):
+    only = {"erp_prerequisites": ["aws_load_balancer_controller"], "aws_load_balancer_controller_chart_ref": "nothing"}
+    refused = installed.ansible_playbook("prerequisites.yml", extra_vars=only)
+    assert refused.returncode != 0
+    assert "Helm chart nothing: can't be rendered" in refused.stdout
+    assert 'chart "nothing"' in refused.stdout
+    assert "tls.key" not in refused.stdout
 
 
 def test_a_second_run_and_a_check_change_nothing(installed):

@@ -138,7 +138,7 @@ def test_a_target_that_is_no_pod_of_the_service_is_named(platform):
     )
     assert run.returncode != 0
     assert (
-        f"service {SERVICE}, target group {TARGET_GROUP}, target 10.99.99.99: is registered, but is no ready pod"
+        f"service {SERVICE}, target group {TARGET_GROUP}, target 10.99.99.99: is registered, but is no pod of the service"
         in flat(run)
     )
 

@@ -28,16 +28,56 @@ def render(
 
     Returns, by scenario, the facts that the role sets, or {"refused": message}.
     """
+    facts = ("manifests", "namespace_manifests", "nodes", "exposure_nodes")
+    rendered = ", ".join(f"'{fact}': {role}_{fact} | default([])" for fact in facts)
+    tasks = [
+        {
+            "block": [
+                {"import_role": {"name": f"erp.platform.{role}", "tasks_from": "manifests"}},
+                {"set_fact": {"outcome": "{{ {" + rendered + "} }}"}},
+            ],
+            "rescue": [{"set_fact": {"outcome": {"refused": "{{ ansible_failed_result.msg }}"}}}],
+        }
+    ]
+    return _outcomes({"tasks": tasks, "module_defaults": dict(module_defaults or {})}, scenarios, environment or {})
+
+
+def evaluate(role: str, expression: str, scenarios: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Evaluate a Jinja expression once per scenario with the role's defaults, vars and templates."""
+    folder = REPOSITORY / "roles" / role
+    of_the_role = {
+        name: value
+        for path in (folder / "defaults/main.yml", folder / "vars/main.yml")
+        if path.exists()
+        for name, value in yaml.safe_load(path.read_text()).items()
+    }
+    tasks = [{"set_fact": {"outcome": f"{{{{ {expression} }}}}"}}]
+    return _outcomes(
+        {"tasks": tasks}, {name: of_the_role | dict(given) for name, given in scenarios.items()}, {}, folder
+    )
+
+
+def _outcomes(
+    play: Mapping[str, Any],
+    scenarios: Mapping[str, Mapping[str, Any]],
+    environment: Mapping[str, str],
+    templates_of: Path | None = None,
+) -> dict[str, Any]:
+    """Run the play, one host per scenario; return by scenario what it leaves in the fact 'outcome'."""
     with TemporaryDirectory() as folder:
         playbook, inventory = Path(folder, "playbook.yml"), Path(folder, "inventory.yml")
-        playbook.write_text(yaml.safe_dump([_play(role, folder, module_defaults or {})], sort_keys=False))
+        write = {"copy": {"dest": folder + "/{{ inventory_hostname }}.json", "content": "{{ outcome | to_json }}"}}
+        whole = {"hosts": "all", "gather_facts": False, **play, "tasks": [*play["tasks"], write]}
+        playbook.write_text(yaml.safe_dump([whole], sort_keys=False))
+        if templates_of:
+            Path(folder, "templates").symlink_to(templates_of / "templates")
         local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
         hosts = {name: {**local, **variables} for name, variables in scenarios.items()}
         inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}, sort_keys=False))
         run = subprocess.run(
             [Path(sys.executable).with_name("ansible-playbook"), "-i", inventory, playbook],
             cwd=REPOSITORY,
-            env={**os.environ, "TMPDIR": folder, "ANSIBLE_REMOTE_TMP": folder, **(environment or {})},
+            env={**os.environ, "TMPDIR": folder, "ANSIBLE_REMOTE_TMP": folder, **environment},
             capture_output=True,
             text=True,
             timeout=120,
@@ -45,26 +85,6 @@ def render(
         )
         assert run.returncode == 0, run.stdout + run.stderr
         return {name: json.loads(Path(folder, f"{name}.json").read_text()) for name in scenarios}
-
-
-def _play(role: str, folder: str, module_defaults: Mapping[str, Any]) -> dict[str, Any]:
-    facts = ("manifests", "namespace_manifests", "nodes", "exposure_nodes")
-    rendered = ", ".join(f"'{fact}': {role}_{fact} | default([])" for fact in facts)
-    return {
-        "hosts": "all",
-        "gather_facts": False,
-        "module_defaults": dict(module_defaults),
-        "tasks": [
-            {
-                "block": [
-                    {"import_role": {"name": f"erp.platform.{role}", "tasks_from": "manifests"}},
-                    {"set_fact": {"outcome": "{{ {" + rendered + "} }}"}},
-                ],
-                "rescue": [{"set_fact": {"outcome": {"refused": "{{ ansible_failed_result.msg }}"}}}],
-            },
-            {"copy": {"dest": folder + "/{{ inventory_hostname }}.json", "content": "{{ outcome | to_json }}"}},
-        ],
-    }
 
 
 def one(manifests: list[Manifest], kind: str, name: str) -> Manifest:

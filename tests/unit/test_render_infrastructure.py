@@ -171,6 +171,16 @@ def test_a_digest_takes_the_place_of_the_tag(kafka):
     assert container(brokers, "kafka")["image"] == "registry.example.com/kafka@sha256:" + 64 * "a"
 
 
+def test_an_update_gives_the_replicas_time_to_catch_up_before_the_next_broker_restarts(kafka):
+    assert one(kafka["dev"]["manifests"], "StatefulSet", "kafka")["spec"]["minReadySeconds"] == 10
+
+
+def test_services_name_the_ports_of_their_pods_by_number(kafka, zookeeper):
+    for manifests in (kafka["dev"]["manifests"], zookeeper["dev"]["manifests"]):
+        ports = [port for item in manifests if item["kind"] == "Service" for port in item["spec"]["ports"]]
+        assert [port["targetPort"] for port in ports] == [port["port"] for port in ports]
+
+
 def test_nothing_is_deployed_for_brokers_that_are_elsewhere(kafka):
     assert kafka["external"]["manifests"] == []
 

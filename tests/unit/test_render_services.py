@@ -8,6 +8,7 @@ from collections import Counter
 import boto3
 import pytest
 import yaml
+from ansible_collections.erp.platform.plugins.module_utils.services import INFRASTRUCTURE
 from moto.server import ThreadedMotoServer
 
 from tests.unit.render import REPOSITORY, container, environment_of, nulls, one, render, restricted_violations
@@ -77,6 +78,18 @@ SCALED = {
 }
 
 
+CONFIG = {"erp-config": {"KAFKA_BOOTSTRAP_SERVERS": "kafka-service:9092", "PROFILE": "dev"}}
+SECRETS = {"mysql-secret": ["password", "username"]}
+REFERENCES = {
+    "config_env": {
+        "KAFKA": {"config_map": "erp-config", "key": "KAFKA_SERVERS"},
+        "GRPC": {"config_map": "erp-confg", "key": "GRPC"},
+        "NOTHING": {"config_map": "none-yet", "key": "GRPC"},
+    }
+}
+REFERENCES_OF_ALL = {"secret_env": {"MYSQL_PASSWORD": {"secret": "mysql-secret", "key": "pasword"}}}
+
+
 def of(services, **variables):
     return {**DEV, "microservices_service_defaults": {}, "microservices_services": services, **variables}
 
@@ -95,6 +108,20 @@ def rendered():
             "exposed": of(
                 {"plain": {**PLAIN, "expose": {"target_group": {"arn": TARGET_GROUP}}}},
                 microservices_exposure_cidrs=["10.0.0.0/24"],
+            ),
+            "regional": of({"plain": {**PLAIN, "tracing": {"xray": "sidecar"}}}, microservices_region="ap-northeast-2"),
+            "managed": of(
+                {"plain": {**PLAIN, "depends_on": ["kafka", "mongodb"]}},
+                microservices_external_dependencies={},
+                microservices_infrastructure=[],
+            ),
+            "own": of({"plain": {**PLAIN, "depends_on": ["redis"]}}, microservices_infrastructure=["redis"]),
+            "referring": {**DEV, "microservices_config": CONFIG, "microservices_secrets": SECRETS},
+            "misreferring": of(
+                {"plain": {**PLAIN, **REFERENCES}},
+                microservices_service_defaults=REFERENCES_OF_ALL,
+                microservices_config={"none-yet": None, **CONFIG},
+                microservices_secrets=SECRETS,
             ),
             "mistakes": of(
                 {**SERVICES, "plain": {**PLAIN, "replicaz": 2, "depends_on": ["kafka", "nobody"]}},
@@ -227,6 +254,14 @@ def test_the_xray_sidecar_is_the_one_of_the_documents(dev):
     assert not sidecar["image"].endswith(":latest")
 
 
+def test_the_sidecar_alone_is_told_the_region(dev, rendered):
+    (node,) = rendered["regional"]["nodes"]
+    deployment = one(node["manifests"], "Deployment", "plain")
+    assert environment_of(deployment, "xray-daemon") == {"AWS_REGION": "ap-northeast-2"}
+    assert "AWS_REGION" not in environment_of(deployment, "plain")
+    assert environment_of(one(dev, "Deployment", "approval-request-service"), "xray-daemon") == {}
+
+
 def test_a_service_without_tracing_has_no_sidecar(dev):
     deployment = one(dev, "Deployment", "notification-service")
     assert len(deployment["spec"]["template"]["spec"]["containers"]) == 1
@@ -280,7 +315,10 @@ def test_the_network_lets_through_the_edges_of_depends_on_and_nothing_else(dev):
         {"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{**port, "port": 27017}]},
         {"to": [{"ipBlock": {"cidr": "10.0.0.0/16"}}], "ports": [{**port, "port": 8081}]},
         {"ports": [{**port, "port": 443}]},
-        {"to": [{"ipBlock": {"cidr": "169.254.169.254/32"}}], "ports": [{**port, "port": 80}]},
+        {
+            "to": [{"ipBlock": {"cidr": "169.254.170.23/32"}}, {"ipBlock": {"cidr": "169.254.169.254/32"}}],
+            "ports": [{**port, "port": 80}],
+        },
     ]
 
 
@@ -315,7 +353,7 @@ def test_grpc_is_announced_as_http2_without_tls(dev):
         "name": "grpc",
         "protocol": "TCP",
         "port": 9090,
-        "targetPort": "grpc",
+        "targetPort": 9090,
         "appProtocol": "kubernetes.io/h2c",
     }
     assert "appProtocol" not in ports["http"]
@@ -353,6 +391,41 @@ def test_every_object_carries_the_recommended_labels(dev):
 )
 def test_every_mistake_is_told_in_one_message(rendered, problem):
     assert problem in rendered["mistakes"]["refused"]
+
+
+def test_a_dependency_that_neither_runs_in_the_cluster_nor_has_an_address_is_refused(rendered):
+    refused = rendered["managed"]["refused"]
+    for name in ("kafka", "mongodb"):
+        assert f"erp_services.plain.depends_on: {name} does not run in the cluster" in refused
+        assert f"microservices_external_dependencies.{name}" in refused
+
+
+def test_infrastructure_in_the_cluster_may_have_any_name(rendered):
+    (node,) = rendered["own"]["nodes"]
+    egress = one(node["manifests"], "NetworkPolicy", "plain")["spec"]["egress"]
+    assert egress == [{"to": [{"podSelector": {"matchLabels": {"app": "redis"}}}]}]
+
+
+def test_the_role_knows_the_infrastructure_that_the_rules_of_the_services_accept():
+    variables = yaml.safe_load((REPOSITORY / "roles/microservices/vars/main.yml").read_text())
+    assert tuple(variables["__microservices_well_known_infrastructure"]) == INFRASTRUCTURE
+
+
+def test_references_to_config_and_secrets_that_exist_are_accepted(rendered):
+    assert {node["name"] for node in rendered["referring"]["nodes"]} == SERVICES.keys() - {"employee-service"}
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "config_env.KAFKA.key: ConfigMap erp-config has no key KAFKA_SERVERS; it has KAFKA_BOOTSTRAP_SERVERS, PROFILE",
+        "config_env.GRPC.config_map: there is no ConfigMap erp-confg; there are erp-config, none-yet",
+        "config_env.NOTHING.key: ConfigMap none-yet has no key GRPC; it has none",
+        "secret_env.MYSQL_PASSWORD.key: Secret mysql-secret has no key pasword; it has password, username",
+    ],
+)
+def test_a_reference_to_what_does_not_exist_is_refused_naming_what_does(rendered, problem):
+    assert f"erp_services.plain.{problem}" in rendered["misreferring"]["refused"].splitlines()
 
 
 @pytest.fixture(scope="module")
