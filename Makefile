@@ -6,6 +6,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 export ERP_PLATFORM_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/erp.platform
 export UV_CACHE_DIR := $(ERP_PLATFORM_CACHE)/uv
+# Sites with a certificate authority of their own have it in the system's store, which uv reads only when asked.
+export UV_SYSTEM_CERTS := true
 export PIP_CACHE_DIR := $(ERP_PLATFORM_CACHE)/pip
 export PRE_COMMIT_HOME := $(ERP_PLATFORM_CACHE)/pre-commit
 export ANSIBLE_HOME := $(CURDIR)/.ansible

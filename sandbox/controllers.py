@@ -31,10 +31,13 @@ class Workspace:
 
 @dataclass(frozen=True)
 class Arguments:
-    """What the sandbox adds to a container's own arguments: `forced` wins over the chart, `missing` only fills gaps."""
+    """What the sandbox adds to a container's own arguments: `forced` wins over the chart, `missing` only fills gaps.
+
+    A text in `missing` means what it would mean in the container, where a path may be in a volume; a Path is a file here.
+    """
 
     forced: Mapping[str, str]
-    missing: Mapping[str, str]
+    missing: Mapping[str, str | Path]
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ def _metrics_server(workspace: Workspace) -> Arguments:
             "metric-resolution": "10s",
             "kubelet-request-timeout": "5s",
         },
-        missing={"kubelet-certificate-authority": str(workspace.certificate_authority)},
+        missing={"kubelet-certificate-authority": workspace.certificate_authority},
     )
 
 
@@ -158,13 +161,11 @@ def command_arguments(
         for argument in [*_tail(container.get("command")), *(container.get("args") or [])]
     ]
     given = {argument.lstrip("-").partition("=")[0] for argument in own if argument.startswith("-")}
-    filled = [
-        f"--{flag}={value}"
-        for flag, value in added.missing.items()
-        if flag not in given and f"{flag}" not in added.forced
-    ]
+    missing = {flag: value for flag, value in added.missing.items() if flag not in given and flag not in added.forced}
+    filled = [f"--{flag}={value}" for flag, value in missing.items() if isinstance(value, str)]
+    here = [f"--{flag}={value}" for flag, value in missing.items() if isinstance(value, Path)]
     forced = [f"--{flag}={value}" for flag, value in added.forced.items()]
-    return [_in_folder(argument, mounts) for argument in [*own, *filled]] + forced
+    return [_in_folder(argument, mounts) for argument in [*own, *filled]] + here + forced
 
 
 def _tail(command: Sequence[str] | None) -> Sequence[str]:

@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import PlatformError
@@ -213,10 +214,29 @@ class Api:
             return ""
         return str(((answer.get("status") or {}).get("userInfo") or {}).get("username") or "")
 
+    def version(self, timeout_seconds: tuple[float, float]) -> Manifest:
+        """What the server says of itself: ``major``, ``minor``, ``gitVersion``. Times are to connect, to answer."""
+        return self._json("get", "/version", _request_timeout=timeout_seconds)
+
+    def may(self, attributes: Mapping[str, str], timeout_seconds: tuple[float, float]) -> bool:
+        """Whether these credentials may do what the resource attributes of a SelfSubjectAccessReview describe."""
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": dict(attributes)},
+        }
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        return bool(self._json("post", path, body=review, _request_timeout=timeout_seconds)["status"]["allowed"])
+
+    def certificate_authority(self) -> bytes:
+        """The PEM certificates that the server's own is verified by, or nothing where the system's are used."""
+        file = self._client.client.configuration.ssl_ca_cert
+        return Path(file).read_bytes().strip() if file else b""
+
     def check(self) -> None:
         """Fail within seconds, in words, when the server can't be reached or refuses the credentials."""
         try:
-            self._json("get", "/version", _request_timeout=(CONNECT_SECONDS, CHECK_SECONDS))
+            self.version((CONNECT_SECONDS, CHECK_SECONDS))
             self._json("get", "/api/v1", _request_timeout=(CONNECT_SECONDS, CHECK_SECONDS))
         except ConnectionFailed as error:
             raise PlatformError(

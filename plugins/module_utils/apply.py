@@ -11,14 +11,13 @@ from typing import Any
 from .api import Api, ApiError, ConnectionFailed, NotServed, ResourceType, forbidden, is_rbac
 from .diff import comparable
 from .errors import PlatformError
-from .objects import Manifest, Ref, annotations_of, labels_of, metadata_of, pod_template, ref_of
+from .objects import Manifest, Ref, annotations_of, metadata_of, pod_template, ref_of
 
 FIELD_MANAGER = "erp.platform"
 REPLICAS_MANAGER = "erp.platform-initial-replicas"
 INITIAL_REPLICAS = "erp.platform/initial-replicas"
 # The name under which the HPA's controller writes the scale subresource.
 AUTOSCALER_MANAGER = "kube-controller-manager"
-APPLY_SET_LABEL = "applyset.kubernetes.io/part-of"
 
 CREATED, CHANGED, UNCHANGED = "created", "changed", "unchanged"
 
@@ -48,7 +47,6 @@ def apply(api: Api, manifest: Manifest, before: Manifest | None, type_: Resource
     """
     manifest = _without_empty_metadata(manifest)
     ref = ref_of(manifest)
-    _refuse_foreign_set(ref, manifest, before, force)
     initial = _initial_replicas(manifest)
     if initial is not None and before is not None and FIELD_MANAGER in _owners_of_replicas(before):
         # The manifest stops saying how many: the number stays what it is only if somebody else owns it by then.
@@ -63,7 +61,6 @@ def dry_run(api: Api, manifest: Manifest, before: Manifest | None, type_: Resour
     """What ``apply`` would do, as the server sees it: defaulted, validated, admitted, but not stored."""
     manifest = _without_empty_metadata(manifest)
     ref = ref_of(manifest)
-    _refuse_foreign_set(ref, manifest, before, force)
     initial = _initial_replicas(manifest)
     shown = manifest
     if initial is not None:
@@ -217,17 +214,6 @@ def _owners_of_replicas(obj: Mapping[str, Any]) -> set[str]:
         for entry in metadata_of(obj).get("managedFields") or []
         if "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
     }
-
-
-def _refuse_foreign_set(ref: Ref, manifest: Manifest, before: Manifest | None, force: bool) -> None:
-    ours, theirs = labels_of(manifest).get(APPLY_SET_LABEL), labels_of(before or {}).get(APPLY_SET_LABEL)
-    if ours and theirs and ours != theirs and not force:
-        raise PlatformError(
-            "belongs to another apply set, which would delete it or fight over it",
-            object=str(ref),
-            evidence=f"label {APPLY_SET_LABEL}={theirs}, this rollout's is {ours}",
-            next_command="set force_conflicts: true once to move it to this apply set",
-        )
 
 
 def _change(before: Manifest | None, after: Manifest) -> str:

@@ -3,7 +3,8 @@
 https://github.com/kubernetes/enhancements/tree/master/keps/sig-cli/3659-kubectl-apply-prune. The parent is a ConfigMap
 named ``erp.platform-<name>``. It lists the kinds and namespaces that may contain members; the members carry its id as
 a label. The list grows before anything is applied and shrinks after everything was pruned, so that a run that is cut
-off loses track of nothing.
+off loses track of nothing. An object moves between sets of ours by its label alone, and is then no member of the old
+one.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .api import Api, ApiError, NotServed
-from .apply import APPLY_SET_LABEL, FIELD_MANAGER, refusal
+from .apply import FIELD_MANAGER, refusal
 from .errors import PlatformError
 from .objects import Manifest, Ref, annotations_of, is_being_deleted, labels_of, metadata_of, uid_of
 from .version import VERSION
 
 ID_LABEL = "applyset.kubernetes.io/id"
+APPLY_SET_LABEL = "applyset.kubernetes.io/part-of"
 TOOLING = "applyset.kubernetes.io/tooling"
 CONTAINS = "applyset.kubernetes.io/contains-group-kinds"
 NAMESPACES = "applyset.kubernetes.io/additional-namespaces"
@@ -61,11 +63,37 @@ class ApplySet:
         member["metadata"]["labels"] = {**labels, APPLY_SET_LABEL: self.id}
         return member
 
+    def refuse_foreign(self, ref: Ref, before: Manifest | None) -> None:
+        """Raise PlatformError if the live object belongs to an apply set that another tool keeps."""
+        theirs = labels_of(before or {}).get(APPLY_SET_LABEL)
+        if not theirs or theirs == self.id or self._is_ours(theirs, ref.namespace):
+            return
+        raise PlatformError(
+            "belongs to another apply set, which would delete it or fight over it",
+            object=str(ref),
+            evidence=f"label {APPLY_SET_LABEL}={theirs}, this rollout's is {self.id}; "
+            "no parent of that set made by erp.platform was found",
+            next_command="set force_conflicts: true once to move it to this apply set",
+        )
+
+    def _is_ours(self, set_id: str, namespace: str) -> bool:
+        """Whether the set's parent, beside this one's or beside the object, is one that a rollout wrote."""
+        type_ = self._api.type_of(self.parent.api_version, self.parent.kind)
+        for place in sorted({self.parent.namespace, namespace} - {""}):
+            listed = self._api.list(type_, place, label_selector=f"{ID_LABEL}={set_id}")
+            for parent in listed.get("items") or []:
+                name = str(metadata_of(parent)["name"])
+                found = Ref(self.parent.api_version, self.parent.kind, place, name)
+                # Anybody can copy the label; the id is a digest of the parent's own name.
+                if _tool_of(parent) == FIELD_MANAGER and apply_set_id(found) == set_id:
+                    return True
+        return False
+
     def load(self) -> None:
         """Read what earlier runs left; a parent that doesn't exist yet is an empty one."""
         parent = self._api.get(self.parent)
         annotations = annotations_of(parent or {})
-        tool = annotations.get(TOOLING, "").partition("/")[0]
+        tool = _tool_of(parent or {})
         if parent is not None and tool != FIELD_MANAGER:
             raise PlatformError(
                 "is there already and is no apply set of erp.platform",
@@ -124,7 +152,8 @@ class ApplySet:
             for namespace in namespaces if type_.namespaced else [""]:
                 listed = self._api.list(type_, namespace, label_selector=f"{APPLY_SET_LABEL}={self.id}")
                 for item in listed.get("items") or []:
-                    if not is_being_deleted(item) and labels_of(item).get(APPLY_SET_LABEL) == self.id:
+                    is_member = labels_of(item).get(APPLY_SET_LABEL) == self.id
+                    if is_member and not is_being_deleted(item) and not _has_controller(item):
                         metadata = metadata_of(item)
                         ref = Ref(version, kind, str(metadata.get("namespace") or ""), str(metadata["name"]))
                         yield {"apiVersion": version, "kind": kind, **item}, ref
@@ -160,6 +189,15 @@ def apply_set_id(parent: Ref) -> str:
     text = f"{parent.name}.{parent.namespace}.{parent.kind}.{parent.group}"
     encoded = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
     return f"applyset-{encoded}-v1"
+
+
+def _tool_of(parent: Manifest) -> str:
+    return annotations_of(parent).get(TOOLING, "").partition("/")[0]
+
+
+def _has_controller(obj: Manifest) -> bool:
+    """Whether a controller made the object. Some copy the labels of what they make it from: External Secrets does."""
+    return any(owner.get("controller") for owner in metadata_of(obj).get("ownerReferences") or [])
 
 
 def _split(text: str | None) -> frozenset[str]:

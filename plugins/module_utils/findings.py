@@ -6,6 +6,7 @@ Everything here is a pure function of objects. A finding is fatal at once, after
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -143,6 +144,11 @@ def summary_of_pods(obj: Object, around: Surroundings) -> str:
 
 
 _REVISION = "deployment.kubernetes.io/revision"
+_REFUSED_BY_REGISTRY = re.compile(
+    r"\b40[13]\b|\b(?:unauthorized|denied|forbidden)\b|no basic auth credentials", re.IGNORECASE
+)
+# An image may be called anything: its digest, tag, repository and URL say nothing about what the registry answered.
+_NAMES_OF_IMAGES = re.compile(r"""sha256:[0-9a-f]+|image "[^"]*"|[^\s"{},]*/[^\s"{},]*""")
 
 
 def _of_revision(pods: Iterable[Object], revision: str) -> list[Object]:
@@ -233,7 +239,7 @@ def _about_container(pod: Object, status: Object, events: Sequence[Object], poli
             text, "not found", "manifest unknown", "manifest_unknown", "repository does not exist", "name unknown"
         ):
             return finding("image-missing", "the image does not exist in the registry", shown)
-        if _any_in(text, "401", "403", "unauthorized", "denied", "forbidden", "no basic auth credentials"):
+        if _REFUSED_BY_REGISTRY.search(_NAMES_OF_IMAGES.sub("", text)):
             return finding(
                 "image-denied",
                 "the registry refuses to hand out the image: credentials or imagePullSecrets are wrong",

@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +22,6 @@ from .errors import PlatformError
 TIMEOUT_SECONDS = (5.0, 10.0)  # to connect, to answer
 _PARALLEL_REVIEWS = 16
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def check(options: Mapping[str, Any], environment: Mapping[str, str], wanted: Wa
     if other:
         return Found((other,), endpoint=api.host)
     try:
-        version = _request(api, "get", "/version")
+        version = api.version(TIMEOUT_SECONDS)
         user = api.who_am_i()
         if user == "system:anonymous":
             return Found((_anonymous(api.host, complaints),), endpoint=api.host)
@@ -124,7 +122,7 @@ def _other_cluster(api: Api, wanted: Wanted) -> PlatformError | None:
     # Behind a tunnel or a proxy the endpoint differs and the certificate authority still tells.
     if not wanted.endpoint or _address(api.host) == _address(wanted.endpoint):
         return None
-    authority = _certificate_authority(api)
+    authority = api.certificate_authority()
     if authority and authority == _decoded(wanted.certificate_authority):
         return None
     return PlatformError(
@@ -221,18 +219,4 @@ def _allowed(api: Api, permission: Permission, verb: str) -> bool:
         "namespace": permission.namespace,
         "name": permission.name,
     }
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": {key: value for key, value in attributes.items() if value}},
-    }
-    return bool(_request(api, "post", _REVIEWS, body=review)["status"]["allowed"])
-
-
-def _request(api: Api, method: str, path: str, **params: Any) -> dict[str, Any]:
-    return api._json(method, path, _request_timeout=TIMEOUT_SECONDS, **params)
-
-
-def _certificate_authority(api: Api) -> bytes:
-    file = api._client.client.configuration.ssl_ca_cert
-    return Path(file).read_bytes().strip() if file else b""
+    return api.may({key: value for key, value in attributes.items() if value}, TIMEOUT_SECONDS)

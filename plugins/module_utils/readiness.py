@@ -22,6 +22,7 @@ from .gate import COLLECT_SECONDS, EndpointsTarget, Gate, ObjectTarget, Selector
 from .objects import Manifest, Ref, ref_of
 from .selectors import parse
 from .status import UNKNOWN, Status
+from .transient import backoff_seconds, is_transient
 from .watch import Changed, Deleted, Listed, LiveState, Refused, Scope, Watches, drain
 
 Report = Callable[[str], None]
@@ -156,13 +157,18 @@ class _Run:
         self._failures: list[PlatformError] = []
         self._first_failure_at: float | None = None
         self._all_ready_since: float | None = None
+        self._confirm_at = 0.0
+        self._confirm_attempt = 0
 
     def close(self) -> None:
         self._watches.close()
 
     def look(self) -> dict[str, Any]:
         """Read everything once."""
-        self._list_all(with_explanations=True)
+        try:
+            self._list_all(with_explanations=True)
+        except (ApiError, ConnectionFailed) as error:
+            raise self._unanswered(error) from error
         for waiting in self.waiting:
             waiting.status = self._gate.judge(waiting.target, time.monotonic()).status
         return self._result()
@@ -196,9 +202,23 @@ class _Run:
             return settled or now >= self._first_failure_at + COLLECT_SECONDS
         if self._all_ready_since is None or now < self._all_ready_since + self.options.stable_seconds:
             return False
-        self._list_all(with_explanations=False)
+        if now < self._confirm_at or not self._has_listed(now):
+            return False
         self._judge_all(now)
         return self._all_ready_since is not None
+
+    def _has_listed(self, now: float) -> bool:
+        """List everything once more; False if that has to be tried again, at ``_confirm_at``."""
+        try:
+            self._list_all(with_explanations=False)
+        except (ApiError, ConnectionFailed) as error:
+            deadline = max(self._deadline(waiting) for waiting in self.waiting)
+            if not is_transient(error) or time.monotonic() >= deadline:
+                raise self._unanswered(error) from error
+            self._confirm_attempt += 1
+            self._confirm_at = min(time.monotonic() + backoff_seconds(self._confirm_attempt, error), deadline)
+            return False
+        return True
 
     def _judge_all(self, now: float) -> float:
         """Judge everything; returns when to look again even if nothing happens (monotonic seconds)."""
@@ -220,7 +240,7 @@ class _Run:
                     wake = min(wake, self._deadline(waiting), verdict.check_at or wake)
         if all(waiting.status.is_current for waiting in self.waiting):
             self._all_ready_since = now if self._all_ready_since is None else self._all_ready_since
-            wake = min(wake, self._all_ready_since + self.options.stable_seconds)
+            wake = min(wake, max(self._all_ready_since + self.options.stable_seconds, self._confirm_at))
         else:
             self._all_ready_since = None
         if self._first_failure_at is not None:
@@ -294,17 +314,15 @@ class _Run:
             except ApiError as error:
                 if error.status in (401, 403):
                     continue  # The watch has reported it, or its absence only makes causes vaguer.
-                raise PlatformError(
-                    "the API server answers with an error", object=self.api.host, evidence=str(error)
-                ) from error
-            except ConnectionFailed as error:
-                raise PlatformError(
-                    "the API server cannot be reached", object=self.api.host, evidence=str(error)
-                ) from error
+                raise
             items = tuple(
                 {"apiVersion": scope.api_version, "kind": scope.kind, **item} for item in listed.get("items") or []
             )
             self._live.take(Listed(scope, items, str((listed.get("metadata") or {}).get("resourceVersion") or "")))
+
+    def _unanswered(self, error: ApiError | ConnectionFailed) -> PlatformError:
+        cause = "answers with an error" if isinstance(error, ApiError) else "cannot be reached"
+        return PlatformError(f"the API server {cause}", object=self.api.host, evidence=str(error))
 
     def _seconds(self) -> float:
         return round(time.monotonic() - self._start, 1)

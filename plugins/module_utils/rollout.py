@@ -20,12 +20,13 @@ from .api import Api, ApiError, ConnectionFailed, NotServed, forbidden
 from .apply import Applied
 from .apply_set import ApplySet, Pruned
 from .checksums import with_checksums
-from .diff import difference
-from .errors import PlatformError, PlatformErrors, raise_all
+from .errors import PlatformError, raise_all
 from .findings import DEFAULT_POLICY, FailFast
 from .gate import COLLECT_SECONDS, Gate, ObjectTarget, Verdict
 from .graph import READY_FIRST, Node, dependents_of, nodes_of
 from .objects import Manifest, Ref, ref_of, uid_of
+from .preview import Preview
+from .rollout_result import RolloutFailed, diffs, is_change, named, pruned_result
 from .status import UNKNOWN, State, Status, settles_when_applied, status_of
 from .transient import backoff_seconds, is_transient
 from .watch import Changed, Deleted, Listed, LiveState, Refused, Scope, Watches, drain
@@ -50,24 +51,14 @@ class Options:
     check_mode: bool = False
 
 
-class RolloutFailed(PlatformErrors):
-    """At least one node failed; ``result`` is what became of everything."""
-
-    def __init__(self, failures: Sequence[PlatformError], result: dict[str, Any]) -> None:
-        super().__init__(failures)
-        self.result = result
-
-    def as_result(self) -> dict[str, Any]:
-        return {**self.result, **super().as_result()}
-
-
 def roll_out(api: Api, options: Options, report: Report) -> dict[str, Any]:
     """Run the rollout and return its result; raises PlatformError if anything in it failed."""
     nodes = nodes_of(options.nodes)
     api.check()
     raise_all(_missing_namespaces(api, nodes))
     if options.check_mode:
-        return _Preview(api, nodes, options).run()
+        apply_set, own_types = _apply_set_of(api, options, nodes), _types_brought_by(nodes)
+        return Preview(api, nodes, apply_set, own_types, force=options.force_conflicts, workers=WORKERS).run()
     run = _Run(api, nodes, options, report)
     try:
         return run.run()
@@ -392,6 +383,8 @@ class _Run:
             type_ = self._api.type_of(ref.api_version, ref.kind)
             before = self._api.get(ref)
             try:
+                if self._apply_set is not None and not self._options.force_conflicts:
+                    self._apply_set.refuse_foreign(ref, before)
                 complete = with_checksums(labelled, before, self._api.get)
                 return applying.apply(self._api, complete, before, type_, force=self._options.force_conflicts)
             except ApiError as error:
@@ -478,11 +471,11 @@ class _Run:
 
     def _result(self) -> dict[str, Any]:
         objects = [_object_result(progress) for run in self._nodes.values() for progress in run.objects]
-        objects += [_pruned_result(entry) for entry in self._pruned]
+        objects += [pruned_result(entry) for entry in self._pruned]
         runs = list(self._nodes.values())
         applied = [progress.applied for run in runs for progress in run.objects if progress.applied is not None]
         return {
-            "changed": any(entry["change"] in ("created", "changed", "deleted") for entry in objects),
+            "changed": is_change(objects),
             "objects": objects,
             "nodes": [
                 {
@@ -495,87 +488,8 @@ class _Run:
             ],
             "critical_path": _critical_path(runs),
             "failures": [failure.as_dict() for failure in self._failures],
-            "diff": _diffs(applied, self._pruned),
+            "diff": diffs(applied, self._pruned),
         }
-
-
-class _Preview:
-    """Check mode: everything is a dry run on the server, in the order of the graph, without waiting for anything."""
-
-    def __init__(self, api: Api, nodes: Sequence[Node], options: Options) -> None:
-        self._api, self._nodes, self._options = api, nodes, options
-        self._planned: dict[tuple[str, str, str], Manifest] = {}
-        self._own_types = _types_brought_by(nodes)
-        self._apply_set = _apply_set_of(api, options, nodes)
-
-    def run(self) -> dict[str, Any]:
-        if self._apply_set is not None:
-            self._apply_set.load()
-        objects: list[dict[str, Any]] = []
-        applied: list[Applied] = []
-        failures: list[PlatformError] = []
-        workers = Workers(WORKERS)
-        for node in _in_order(self._nodes):
-            for group in node.groups:
-                for outcome in workers.map(self._try, group):
-                    if isinstance(outcome, PlatformError):
-                        failures.append(outcome)
-                        continue
-                    applied.append(outcome)
-                    self._planned[outcome.ref.identity] = outcome.after
-                    objects.append(_preview_result(node.name, outcome))
-        workers.close()
-        pruned = self._apply_set.prune(dry_run=True) if self._apply_set is not None and not failures else []
-        objects += [_pruned_result(entry) for entry in pruned]
-        result = {
-            "changed": any(entry["change"] in ("created", "changed", "deleted") for entry in objects),
-            "objects": objects,
-            "nodes": [
-                {"name": node.name, "status": "not started", "started_seconds": None, "ready_seconds": None}
-                for node in self._nodes
-            ],
-            "critical_path": [],
-            "failures": [failure.as_dict() for failure in failures],
-            "diff": _diffs(applied, pruned),
-        }
-        if failures:
-            raise RolloutFailed(failures, result)
-        return result
-
-    def _try(self, manifest: Manifest) -> Applied | PlatformError:
-        ref = ref_of(manifest)
-        labelled = self._apply_set.labelled(manifest) if self._apply_set is not None else manifest
-        try:
-            type_ = self._api.type_of(ref.api_version, ref.kind)
-        except NotServed as error:
-            if (ref.group, ref.kind) in self._own_types or "." in ref.group:
-                return Applied(
-                    ref,
-                    applying.CREATED,
-                    None,
-                    labelled,
-                    f"would create; {error} yet, so the server could not check it",
-                )
-            return applying.not_served(ref, error)
-        except (ApiError, ConnectionFailed) as error:
-            return applying.unreachable(ref, error)
-        try:
-            before = self._api.get(ref)
-            complete = with_checksums(labelled, before, self._read)
-            return applying.dry_run(self._api, complete, before, type_, force=self._options.force_conflicts)
-        except PlatformError as error:
-            return error
-        except ConnectionFailed as error:
-            return applying.unreachable(ref, error)
-        except ApiError as error:
-            # A node before this one would create it, or an earlier phase of the same run.
-            if error.status == 404 and error.details.get("kind") == "namespaces":
-                note = f"would create; namespace {ref.namespace} does not exist yet, so the server could not check it"
-                return Applied(ref, applying.CREATED, None, labelled, note)
-            return applying.refusal(ref, type_, self._api, error)
-
-    def _read(self, ref: Ref) -> Manifest | None:
-        return self._planned.get(ref.identity) or self._api.get(ref)
 
 
 def _types_brought_by(nodes: Sequence[Node]) -> frozenset[tuple[str, str]]:
@@ -624,17 +538,6 @@ def _unanswered(progress: _Progress, seconds: float) -> PlatformError:
     )
 
 
-def _in_order(nodes: Sequence[Node]) -> list[Node]:
-    done: list[str] = []
-    ordered: list[Node] = []
-    while len(ordered) < len(nodes):
-        for node in nodes:
-            if node.name not in done and all(name in done for name in node.depends_on):
-                done.append(node.name)
-                ordered.append(node)
-    return ordered
-
-
 def _critical_path(runs: Sequence[_NodeRun]) -> list[str]:
     """The chain of nodes that decided how long it took: from the last one ready back to what it waited for."""
     by_name = {run.node.name: run for run in runs if run.ready_seconds is not None}
@@ -658,57 +561,13 @@ def _changes(objects: Sequence[_Progress]) -> str:
     )
 
 
-def _named(ref: Ref) -> dict[str, Any]:
-    return {"api_version": ref.api_version, "kind": ref.kind, "namespace": ref.namespace, "name": ref.name}
-
-
 def _object_result(progress: _Progress) -> dict[str, Any]:
     return {
         "node": progress.node,
-        **_named(progress.ref),
+        **named(progress.ref),
         "change": progress.applied.change if progress.applied is not None else "unknown",
         "status": progress.status.state.value,
         "reason": progress.status.reason,
         "message": progress.status.message,
         "ready_after_seconds": progress.ready_after_seconds,
     }
-
-
-def _preview_result(node: str, applied: Applied) -> dict[str, Any]:
-    status = (
-        status_of(applied.before)
-        if applied.before is not None
-        else Status(State.NOT_FOUND, "NotFound", "does not exist")
-    )
-    words = {"created": "would create", "changed": "would change", "unchanged": "nothing to do"}
-    return {
-        "node": node,
-        **_named(applied.ref),
-        "change": applied.change,
-        "status": status.state.value,
-        "reason": status.reason,
-        "message": applied.message or words[applied.change],
-        "ready_after_seconds": None,
-    }
-
-
-def _pruned_result(entry: Pruned) -> dict[str, Any]:
-    kept = entry.change == "kept"
-    return {
-        "node": None,
-        **_named(entry.ref),
-        "change": entry.change,
-        "status": status_of(entry.before).state.value if kept else State.TERMINATING.value,
-        "reason": "HoldsData" if kept else "Pruned",
-        "message": "no longer described; kept because deleting it deletes data" if kept else "no longer described",
-        "ready_after_seconds": None,
-    }
-
-
-def _diffs(applied: Sequence[Applied], pruned: Sequence[Pruned]) -> list[dict[str, str]]:
-    shown = [
-        difference(entry.ref, entry.before, entry.after, entry.message)
-        for entry in applied
-        if entry.change != applying.UNCHANGED
-    ]
-    return shown + [difference(entry.ref, entry.before, None) for entry in pruned if entry.change == "deleted"]

@@ -20,6 +20,10 @@ from .plain import plain
 from .schema_problems import KeyPath, Problem, schema_problems
 
 INFRASTRUCTURE = ("kafka", "mongodb", "mysql", "zookeeper")
+# Services that the infrastructure's roles create beside the one of its own name.
+_INFRASTRUCTURE_SERVICES = {"kafka-headless": "kafka", "kafka-service": "kafka", "zookeeper-headless": "zookeeper"}
+# Where the X-Ray daemon listens in the pod, UDP and TCP.
+XRAY_PORT = 2000
 # What a Spring service needs between its stop signal and its end, to finish requests and close connections.
 SHUTDOWN_SECONDS = 10
 _SECRET_WORDS = ("PASSWORD", "PASSWD", "SECRET", "TOKEN", "API_KEY", "PRIVATE_KEY", "CREDENTIAL")
@@ -62,6 +66,7 @@ def problems(
             of_entry += [*_resources(entry), *_disruption(entry), *_termination(entry), *_environment(entry)]
         found += [replace(problem, path=("erp_services", name, *problem.path)) for problem in of_entry]
     names = list(written["erp_services"]) if isinstance(written["erp_services"], dict) else []
+    found += _names(sound, infrastructure)
     found += _dependencies(sound, {*names, *infrastructure, *dependencies}, infrastructure)
     found += _exposure(sound)
     found += _start_cycle(sound)
@@ -171,6 +176,9 @@ def _ports(entry: Entry, complete: Entry) -> Iterator[Problem]:
         if number in owner:
             yield Problem(("ports", name), f"{number} is already the port '{owner[number]}' of this service")
         owner.setdefault(number, name)
+        if number == XRAY_PORT and entry.get("tracing", {}).get("xray") == "sidecar":
+            message = f"{number} is the port of the X-Ray daemon beside it (tracing.xray: sidecar): choose another"
+            yield Problem(("ports", name), message)
     names = complete.get("ports")
     if not isinstance(names, dict) or not names:
         return
@@ -240,6 +248,14 @@ def _has(value: Any, *keys: str) -> bool:
             return False
         value = value[key]
     return True
+
+
+def _names(entries: Mapping[str, Entry], infrastructure: Collection[str]) -> Iterator[Problem]:
+    for name, entry in entries.items():
+        component = _INFRASTRUCTURE_SERVICES.get(name, name)
+        if component in infrastructure and runtime(entry) == "kubernetes":
+            message = f"the cluster's {component} has objects of this name, which the service would replace: rename it"
+            yield Problem(("erp_services", name), message)
 
 
 def _dependencies(

@@ -68,6 +68,7 @@ options:
       - It is Kubernetes' ApplySet (KEP-3659); its parent is the ConfigMap C(erp.platform-<name>).
       - Kinds that hold data (Namespace, PersistentVolumeClaim, PersistentVolume, StatefulSet,
         CustomResourceDefinition) are never deleted but reported as V(kept).
+      - An object that another of our own apply sets holds moves to this one.
     type: dict
     suboptions:
       name:
@@ -80,7 +81,7 @@ options:
         required: true
   force_conflicts:
     description:
-      - Take over fields that other field managers own, and objects of another apply set.
+      - Take over fields that other field managers own, and objects of another tool's apply set.
       - If V(false), they are refused, naming the field and its owner.
     type: bool
     default: false

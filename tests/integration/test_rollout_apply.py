@@ -190,6 +190,56 @@ def test_what_is_no_longer_described_is_deleted_but_data_is_kept(
     assert "configmap/two" not in names
 
 
+def test_an_object_moves_between_our_apply_sets_and_the_old_one_leaves_it_alone(
+    rollout: RollOut, sandbox: Sandbox, namespace: str
+) -> None:
+    infra, base = ({"name": name, "namespace": namespace} for name in ("infra", "base"))
+    rollout(config_map(namespace, "stays"), config_map(namespace, "moves"), apply_set=infra)
+    uid = live(sandbox, namespace, "configmap", "moves")["metadata"]["uid"]
+    planned = rollout(config_map(namespace, "moves"), apply_set=base, check_mode=True)
+    moved = rollout(config_map(namespace, "moves"), apply_set=base)
+    left = rollout(config_map(namespace, "stays"), apply_set=infra)
+    again = rollout(config_map(namespace, "moves"), apply_set=base)
+
+    assert changes(planned) == changes(moved) == {"ConfigMap/moves": "changed"}
+    assert changes(left) == {"ConfigMap/stays": "unchanged"}
+    assert not again["changed"]
+    assert live(sandbox, namespace, "configmap", "moves")["metadata"]["uid"] == uid
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_an_object_of_another_tools_apply_set_is_refused(
+    rollout: RollOut, sandbox: Sandbox, namespace: str, check_mode: bool
+) -> None:
+    by_kubectl = replace(sandbox, env={**sandbox.env, "KUBECTL_APPLYSET": "true"})
+    by_kubectl.kubectl(
+        "-n", namespace, "apply", "--server-side", "--field-manager=somebody", "--prune",
+        "--applyset=configmap/theirs", "-f", "-",
+        stdin=json.dumps(config_map(namespace, "one")),
+    )  # fmt: skip
+    ours = {"name": "it", "namespace": namespace}
+    with pytest.raises(PlatformError, match="belongs to another apply set"):
+        rollout(config_map(namespace, "one"), apply_set=ours, check_mode=check_mode)
+    forced = rollout(config_map(namespace, "one"), apply_set=ours, check_mode=check_mode, force_conflicts=True)
+    assert changes(forced) == {"ConfigMap/one": "changed"}
+
+
+def test_what_a_controller_made_and_labelled_like_its_owner_is_not_deleted(
+    rollout: RollOut, sandbox: Sandbox, namespace: str
+) -> None:
+    apply_set = {"name": "it", "namespace": namespace}
+    rollout(config_map(namespace, "owner"), secret(namespace, "ours", password="x"), apply_set=apply_set)
+    metadata = live(sandbox, namespace, "configmap", "owner")["metadata"]
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": metadata["uid"], "controller": True}
+    copied = secret(namespace, "made", password="x")
+    copied["metadata"] |= {"labels": metadata["labels"], "ownerReferences": [owner]}
+    sandbox.kubectl("apply", "-f", "-", stdin=json.dumps(copied))
+    result = rollout(config_map(namespace, "owner"), apply_set=apply_set)
+
+    assert changes(result) == {"ConfigMap/owner": "unchanged", "Secret/ours": "deleted"}
+    assert live(sandbox, namespace, "secret", "made")["metadata"]["labels"] == metadata["labels"]
+
+
 def test_an_apply_set_may_live_in_a_namespace_that_the_rollout_creates(rollout: RollOut, sandbox: Sandbox) -> None:
     namespace = "test-own-namespace"
     base = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}

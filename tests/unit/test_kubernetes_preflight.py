@@ -139,6 +139,18 @@ def test_a_cluster_that_lets_us_work_has_no_problems_and_tells_version_and_user(
     )
 
 
+def test_the_api_answers_what_preflight_asks_by_name(server, tmp_path):
+    server.denied = {("delete", "pods")}
+    timeout_seconds = kubernetes_preflight.TIMEOUT_SECONDS
+    authority = tmp_path / "ca.crt"
+    authority.write_text("PEM\n")
+    api = kubernetes_preflight.connect({**options(server), "ca_cert": str(authority)})
+    assert api.version(timeout_seconds)["gitVersion"] == "v1.34.4-eks-1"
+    assert api.may({"verb": "get", "resource": "pods"}, timeout_seconds)
+    assert not api.may({"verb": "delete", "resource": "pods"}, timeout_seconds)
+    assert api.certificate_authority() == b"PEM"
+
+
 @pytest.mark.parametrize(
     ("minor", "words"), [("29", "too old"), ("30", None), ("34+", None), ("35", None), ("36+", "too new")]
 )

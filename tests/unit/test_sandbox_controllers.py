@@ -62,6 +62,13 @@ def test_the_longest_mount_wins():
     ]
 
 
+def test_a_file_of_this_machine_is_not_looked_for_in_a_volume_though_the_clone_lies_under_its_mount_path():
+    added = Arguments(forced={}, missing={"kubelet-certificate-authority": Path("/tmp/clone/ca.crt")})
+    assert command_arguments({"args": []}, {}, {"/tmp": Path("/state/tmp")}, added) == [
+        "--kubelet-certificate-authority=/tmp/clone/ca.crt"
+    ]
+
+
 def test_variables_in_arguments_are_expanded_as_a_kubelet_does():
     container = {"command": ["/binary", "webhook"], "args": ["--name=$(POD_NAME)", "--odd=$(UNKNOWN)"]}
     assert command_arguments(container, {"POD_NAME": "x-1"}, {}, NOTHING) == [

@@ -278,6 +278,35 @@ def test_services_that_wait_for_each_other_in_a_circle_are_refused():
     assert re.search("a after c after b after a|b after a after c after b|c after b after a after c", found[0].message)
 
 
+@pytest.mark.parametrize(
+    ("name", "component"),
+    [
+        ("kafka", "kafka"),
+        ("zookeeper", "zookeeper"),
+        ("mongodb", "mongodb"),
+        ("mysql", "mysql"),
+        ("kafka-service", "kafka"),
+        ("kafka-headless", "kafka"),
+        ("zookeeper-headless", "zookeeper"),
+    ],
+)
+def test_a_service_named_like_an_object_of_the_infrastructure_is_refused(name, component):
+    (problem,) = services.problems({name: OTHER})
+    assert problem.path == ("erp_services", name)
+    assert f"the cluster's {component} has objects of this name" in problem.message
+
+
+def test_a_function_has_no_objects_that_could_be_the_infrastructures():
+    assert services.problems({"kafka": FUNCTION}) == []
+
+
+def test_the_port_of_the_tracing_daemon_is_refused_beside_it_only():
+    (problem,) = services.problems({"x": entry(OTHER, ports__trace=2000, tracing={"xray": "sidecar"})})
+    assert problem.path == ("erp_services", "x", "ports", "trace")
+    assert "X-Ray daemon" in problem.message
+    assert services.problems({"x": entry(OTHER, ports__trace=2000, tracing={"xray": "none"})}) == []
+
+
 def test_an_external_dependency_is_known_once_it_is_named():
     wants = {"x-service": entry(OTHER, depends_on=["sqlserver"])}
     assert len(services.problems(wants)) == 1
