@@ -33,7 +33,7 @@ class Workspace:
 class Arguments:
     """What the sandbox adds to a container's own arguments: `forced` wins over the chart, `missing` only fills gaps.
 
-    A text in `missing` means what it would mean in the container, where a path may be in a volume; a Path is a file here.
+    A text in `missing` means what it means in the container, where a path may be in a volume; a Path is a file here.
     """
 
     forced: Mapping[str, str]
