@@ -33,7 +33,7 @@ def permissions():
 
 
 def test_a_platform_alone_asks_for_its_namespace_only(permissions):
-    assert {namespace for namespace, _ in permissions["platform"]} == {"", "erp-dev"}
+    assert {namespace for namespace, _resource in permissions["platform"]} == {"", "erp-dev"}
     assert [resource for namespace, resource in permissions["platform"] if not namespace] == ["namespaces"]
 
 
@@ -51,7 +51,7 @@ def test_the_charts_need_the_cluster_wide_objects_that_they_contain(permissions)
         "mutatingwebhookconfigurations.admissionregistration.k8s.io",
         "validatingwebhookconfigurations.admissionregistration.k8s.io",
     }
-    for (namespace, _), verbs in added.items():
+    for (namespace, _resource), verbs in added.items():
         assert namespace or {"create", "patch"} <= verbs
 
 
@@ -64,7 +64,7 @@ def test_the_charts_need_the_objects_in_their_own_namespaces(permissions, namesp
 
 
 def test_a_prerequisite_in_another_namespace_is_asked_for_there(permissions):
-    assert {namespace for namespace, _ in permissions["elsewhere"]} == {"", "erp-dev", "metrics"}
+    assert {namespace for namespace, _resource in permissions["elsewhere"]} == {"", "erp-dev", "metrics"}
 
 
 def test_the_xray_daemon_is_asked_for_in_its_own_namespace(permissions):
