@@ -15,6 +15,7 @@ description:
   - Changes nothing and does not fail; it returns every problem at once.
 author: erp.platform maintainers (@erp)
 extends_documentation_fragment:
+  - erp.platform.read_only
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
@@ -51,16 +52,6 @@ options:
     type: list
     elements: str
     default: []
-attributes:
-  check_mode:
-    description: It only reads, so check mode is no different.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
-  idempotent:
-    description: It only reads.
-    support: full
 """
 
 EXAMPLES = r"""

@@ -13,6 +13,8 @@ description:
   - Looks for the Python packages and programs that the other modules need, and needs none of them itself.
   - Changes nothing and does not fail; it returns what is missing.
 author: erp.platform maintainers (@erp)
+extends_documentation_fragment:
+  - erp.platform.read_only
 options:
   python_packages:
     description: Requirements such as V(kubernetes>=31), looked up in the interpreter that runs the module.
@@ -24,16 +26,6 @@ options:
     type: list
     elements: str
     default: []
-attributes:
-  check_mode:
-    description: It only reads, so check mode is no different.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
-  idempotent:
-    description: It only reads.
-    support: full
 """
 
 EXAMPLES = r"""

@@ -15,6 +15,7 @@ description:
   - Changes nothing and does not fail; it returns every problem at once. A dead server is noticed within seconds.
 author: erp.platform maintainers (@erp)
 extends_documentation_fragment:
+  - erp.platform.read_only
   - kubernetes.core.k8s_auth_options
 options:
   minimum_version:
@@ -60,16 +61,6 @@ options:
         default: ''
 requirements:
   - kubernetes >= 31
-attributes:
-  check_mode:
-    description: It only reads, so check mode is no different.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
-  idempotent:
-    description: It only reads.
-    support: full
 """
 
 EXAMPLES = r"""
