@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from .objects import annotations_of, condition, is_being_deleted, labels_of, metadata_of, owned_by, ref_of, uid_of
+from .objects import annotations_of, condition, is_being_deleted, labels_of, metadata_of, ref_of, uid_of
 
 Object = Mapping[str, Any]
 
@@ -56,16 +56,23 @@ class LogSource:
     previous: bool
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """What is known around a workload. ``fresh_events`` are those that happened since the waiting began."""
+class Surroundings(Protocol):
+    """What is known around an object; ``live.LiveState`` is it."""
 
-    pods: Sequence[Object] = ()
-    replica_sets: Sequence[Object] = ()
-    controller_revisions: Sequence[Object] = ()
-    events: Sequence[Object] = ()
-    fresh_events: Sequence[Object] = ()
-    storage_classes: Sequence[Object] | None = None
+    def owned(self, uid: str, kind: str) -> Sequence[Object]:
+        """The objects of this kind that have the object with this uid as an owner."""
+
+    def warnings_about(self, uid: str) -> Sequence[Object]:
+        """The Warning events about the object with this uid."""
+
+    def fresh_warnings_about(self, uid: str) -> Sequence[Object]:
+        """Those that happened since the waiting began."""
+
+    def warnings_about_named(self, kind: str, namespace: str, name: str) -> Sequence[Object]:
+        """The Warning events about the object with this name."""
+
+    def storage_classes(self) -> Sequence[Object] | None:
+        """None as long as they are not known."""
 
 
 def find(obj: Object, around: Surroundings, policy: FailFast) -> list[Finding]:
@@ -80,17 +87,16 @@ def find(obj: Object, around: Surroundings, policy: FailFast) -> list[Finding]:
 def newest_pods(obj: Object, around: Surroundings) -> list[Object]:
     """The pods of the workload's newest revision. Older pods, and pods being deleted, say nothing about it."""
     kind = obj.get("kind")
-    pods = [pod for pod in around.pods if not is_being_deleted(pod)]
     if kind == "Pod":
         return [obj]
     if kind == "Deployment":
         newest = newest_replica_set(obj, around)
-        return [pod for pod in pods if owned_by(pod, uid_of(newest))] if newest else []
-    owned = [pod for pod in pods if owned_by(pod, uid_of(obj))]
+        return _pods_of(newest, around) if newest else []
+    owned = _pods_of(obj, around)
     if kind == "StatefulSet":
         return _of_revision(owned, str((obj.get("status") or {}).get("updateRevision") or ""))
     if kind == "DaemonSet":
-        revisions = [revision for revision in around.controller_revisions if owned_by(revision, uid_of(obj))]
+        revisions = around.owned(uid_of(obj), "ControllerRevision")
         newest = max(revisions, key=lambda revision: int(revision.get("revision") or 0), default=None)
         return _of_revision(owned, labels_of(newest).get("controller-revision-hash", "") if newest else "")
     return owned if kind in {"ReplicaSet", "Job"} else []
@@ -102,8 +108,8 @@ def newest_replica_set(deployment: Object, around: Surroundings) -> Object | Non
     if observed != metadata_of(deployment).get("generation"):
         return None
     revision = annotations_of(deployment).get(_REVISION)
-    for replica_set in around.replica_sets:
-        if owned_by(replica_set, uid_of(deployment)) and annotations_of(replica_set).get(_REVISION) == revision:
+    for replica_set in around.owned(uid_of(deployment), "ReplicaSet"):
+        if annotations_of(replica_set).get(_REVISION) == revision:
             return replica_set
     return None
 
@@ -115,8 +121,7 @@ def evidence_of(obj: Object, around: Surroundings) -> str:
     uids = {uid_of(obj), *(uid_of(pod) for pod in pods)}
     if (replica_set := newest_replica_set(obj, around)) is not None:
         uids.add(uid_of(replica_set))
-    about = [event for event in around.events if (event.get("involvedObject") or {}).get("uid") in uids]
-    about.sort(key=_last_seen)
+    about = sorted((event for uid in uids for event in around.warnings_about(uid)), key=_last_seen)
     lines += [_event_line(event) for event in about[-DESCRIBED_EVENTS:]]
     return "\n".join(lines)
 
@@ -151,6 +156,10 @@ _REFUSED_BY_REGISTRY = re.compile(
 _NAMES_OF_IMAGES = re.compile(r"""sha256:[0-9a-f]+|image "[^"]*"|[^\s"{},]*/[^\s"{},]*""")
 
 
+def _pods_of(owner: Object, around: Surroundings) -> list[Object]:
+    return [pod for pod in around.owned(uid_of(owner), "Pod") if not is_being_deleted(pod)]
+
+
 def _of_revision(pods: Iterable[Object], revision: str) -> list[Object]:
     return [pod for pod in pods if revision and labels_of(pod).get("controller-revision-hash") in _hashes(revision)]
 
@@ -164,7 +173,7 @@ def _about_pod(pod: Object, around: Surroundings, policy: FailFast) -> Iterator[
     scheduled = condition(pod, "PodScheduled") or {}
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
         yield _unschedulable(pod, scheduled, around, policy)
-    events = [event for event in around.events if (event.get("involvedObject") or {}).get("uid") == uid_of(pod)]
+    events = around.warnings_about(uid_of(pod))
     for status in _container_statuses(pod):
         finding = _about_container(pod, status, events, policy)
         if finding is not None:
@@ -175,13 +184,8 @@ def _unschedulable(pod: Object, scheduled: Object, around: Surroundings, policy:
     ref = ref_of(pod)
     message = str(scheduled.get("message") or "")
     for claim in _claims_of(pod):
-        for event in around.events:
-            involved = event.get("involvedObject") or {}
-            if (
-                involved.get("kind") == "PersistentVolumeClaim"
-                and involved.get("name") == claim
-                and _names_no_class(event)
-            ):
+        for event in around.warnings_about_named("PersistentVolumeClaim", ref.namespace, claim):
+            if _names_no_class(event):
                 return Finding(
                     key=(uid_of(pod), claim, "storage-class"),
                     cause=f"the storage class of PersistentVolumeClaim {claim} does not exist",
@@ -292,8 +296,8 @@ def _about_replica_set(obj: Object, around: Surroundings) -> Iterator[Finding]:
 
 def _about_creator_of_pods(obj: Object, around: Surroundings) -> Iterator[Finding]:
     """StatefulSets, DaemonSets and Jobs have no ReplicaFailure condition: only an event tells."""
-    for event in around.fresh_events:
-        if (event.get("involvedObject") or {}).get("uid") == uid_of(obj) and event.get("reason") == "FailedCreate":
+    for event in around.fresh_warnings_about(uid_of(obj)):
+        if event.get("reason") == "FailedCreate":
             yield _pods_refused(obj, _message(event), f"event {event.get('reason')}")
             return
 
@@ -329,9 +333,10 @@ def _pods_refused(obj: Object, message: str, source: str) -> Finding:
 def _about_claim(obj: Object, around: Surroundings) -> Iterator[Finding]:
     spec = obj.get("spec") or {}
     wanted = spec.get("storageClassName")
-    if not wanted or spec.get("volumeName") or around.storage_classes is None:
+    classes = around.storage_classes()
+    if not wanted or spec.get("volumeName") or classes is None:
         return
-    known = sorted(ref_of(entry).name for entry in around.storage_classes)
+    known = sorted(ref_of(entry).name for entry in classes)
     if wanted not in known:
         yield Finding(
             key=(uid_of(obj), "storage-class"),
@@ -370,7 +375,7 @@ def _about_autoscaler(obj: Object, around: Surroundings) -> Iterator[Finding]:
 def _about_external_secret(obj: Object, around: Surroundings) -> Iterator[Finding]:
     ready = condition(obj, "Ready")
     if ready is not None and ready.get("status") == "False":
-        events = [event for event in around.events if (event.get("involvedObject") or {}).get("uid") == uid_of(obj)]
+        events = around.warnings_about(uid_of(obj))
         lines = [
             f"{ready.get('reason')}: {ready.get('message')}",
             *(_event_line(event) for event in sorted(events, key=_last_seen)[-2:]),

@@ -22,10 +22,11 @@ from .findings import (
     newest_pods,
     summary_of_pods,
 )
+from .live import STORAGE_CLASSES, LiveState
 from .objects import Manifest, Ref, counted, labels_of, metadata_of, ref_of, uid_of
 from .selectors import Requirement, matches
 from .status import NOT_FOUND, State, Status, status_of
-from .watch import LiveState, Scope
+from .watch import Scope
 
 LOG_LINES = 20
 # After the first failure, how long others may still show theirs, so that one run reports them together.
@@ -154,7 +155,7 @@ class Gate:
         if kind == "DaemonSet":
             scopes.append(Scope("apps/v1", "ControllerRevision", namespace))
         if kind == "PersistentVolumeClaim":
-            scopes.append(Scope("storage.k8s.io/v1", "StorageClass", ""))
+            scopes.append(STORAGE_CLASSES)
         if namespace:
             scopes.append(Scope("v1", "Event", namespace))
         return scopes
@@ -179,11 +180,7 @@ class Gate:
 
     def progress(self, target: Target, status: Status) -> str:
         """The state in a few words: "1/2 ready, 1 pulling image"."""
-        doing = ", ".join(
-            words
-            for obj in target.objects(self.live)
-            if (words := summary_of_pods(obj, self._around(target.ref.namespace)))
-        )
+        doing = ", ".join(words for obj in target.objects(self.live) if (words := summary_of_pods(obj, self.live)))
         text = status.message or status.reason or status.state.value
         return f"{text}, {doing}" if doing and not status.is_current else text
 
@@ -199,7 +196,7 @@ class Gate:
     def late(self, target: Target, seconds: float) -> PlatformError:
         """The target is not ready at its deadline: everything that tells why."""
         status = self._status(target)
-        around = self._around(target.ref.namespace)
+        around = self.live
         lines = [f"{status.state.value} {status.reason}: {status.message}"]
         pending = self._findings(target)
         objects = [obj for obj in target.objects(self.live) if not status_of(obj).is_current] or target.objects(
@@ -228,7 +225,7 @@ class Gate:
 
     def _status_of_claim(self, target: Target, status: Status) -> Status:
         """A claim whose class binds it only when a pod uses it is as ready as it can be."""
-        classes = {ref_of(entry).name: entry for entry in self.live.all(_STORAGE_CLASSES)}
+        classes = {ref_of(entry).name: entry for entry in self.live.all(STORAGE_CLASSES)}
         for obj in target.objects(self.live):
             storage_class = classes.get(str((obj.get("spec") or {}).get("storageClassName")))
             if storage_class is None or storage_class.get("volumeBindingMode") != "WaitForFirstConsumer":
@@ -236,7 +233,7 @@ class Gate:
         return Status(State.CURRENT, "WaitForFirstConsumer", "is bound when the first pod uses it")
 
     def _findings(self, target: Target) -> list[Finding]:
-        around = self._around(target.ref.namespace)
+        around = self.live
         return [
             finding
             for obj in target.objects(self.live)
@@ -245,7 +242,7 @@ class Gate:
         ]
 
     def _failed(self, target: Target, status: Status) -> Finding:
-        around = self._around(target.ref.namespace)
+        around = self.live
         objects = target.objects(self.live)
         pending = self._findings(target)
         evidence = [f"{status.reason}: {status.message}", *(finding.evidence for finding in pending)]
@@ -258,17 +255,6 @@ class Gate:
             evidence="\n".join(_without_repeats(evidence)),
             next_command=pending[0].next_command if pending else _look_at(target, objects, around),
             log_of=sources[0] if sources else None,
-        )
-
-    def _around(self, namespace: str) -> Surroundings:
-        events = Scope("v1", "Event", namespace)
-        return Surroundings(
-            pods=self.live.all(Scope("v1", "Pod", namespace)),
-            replica_sets=self.live.all(Scope("apps/v1", "ReplicaSet", namespace)),
-            controller_revisions=self.live.all(Scope("apps/v1", "ControllerRevision", namespace)),
-            events=[event for event in self.live.all(events) if event.get("type") == "Warning"],
-            fresh_events=[event for event in self.live.fresh_events(events) if event.get("type") == "Warning"],
-            storage_classes=self.live.all(_STORAGE_CLASSES) if self.live.is_synced(_STORAGE_CLASSES) else None,
         )
 
     def _log(self, source: LogSource) -> list[str]:
@@ -285,9 +271,6 @@ class Gate:
                     *(f"  {line}" for line in lines),
                 ]
         return [f"{which} of container {source.container}: not available"]
-
-
-_STORAGE_CLASSES = Scope("storage.k8s.io/v1", "StorageClass", "")
 
 
 def _cause_of(status: Status) -> str:

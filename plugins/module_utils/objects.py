@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 Manifest = dict[str, Any]
+# Group and kind, namespace, name: the same object whatever version of its API is used.
+Identity = tuple[str, str, str]
 
 
 @dataclass(frozen=True, order=True)
@@ -32,9 +34,8 @@ class Ref:
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
     @property
-    def identity(self) -> tuple[str, str, str]:
-        """The same object whatever version of its API is used."""
-        return (self.group_kind, self.namespace, self.name)
+    def identity(self) -> Identity:
+        return identity_of(self.api_version, self.kind, self.namespace, self.name)
 
     def __str__(self) -> str:
         return f"{self.kind} {self.place}"
@@ -44,6 +45,11 @@ class Ref:
         namespace = f"-n {self.namespace} " if self.namespace else ""
         kind = self.kind.lower() if "." not in self.group else f"{self.kind}.{self.group}".lower()
         return f"kubectl {namespace}{verb} {kind} {self.name}"
+
+
+def identity_of(api_version: str, kind: str, namespace: str, name: str) -> Identity:
+    group = api_version.rpartition("/")[0]
+    return (f"{kind}.{group}" if group else kind, namespace, name)
 
 
 def ref_of(manifest: Mapping[str, Any]) -> Ref:

@@ -19,11 +19,12 @@ from .apply import not_served
 from .errors import PlatformError, PlatformErrors, raise_all
 from .findings import DEFAULT_POLICY, FailFast
 from .gate import COLLECT_SECONDS, EndpointsTarget, Gate, ObjectTarget, SelectorTarget, Target
+from .live import LiveState
 from .objects import Manifest, Ref, ref_of
 from .selectors import parse
 from .status import UNKNOWN, Status
 from .transient import backoff_seconds, is_transient
-from .watch import Changed, Deleted, Listed, LiveState, Refused, Scope, Watches, drain
+from .watch import Changed, Deleted, Listed, Refused, Scope, Watches, drain
 
 Report = Callable[[str], None]
 

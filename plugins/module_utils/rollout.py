@@ -24,12 +24,13 @@ from .errors import PlatformError, raise_all
 from .findings import DEFAULT_POLICY, FailFast
 from .gate import COLLECT_SECONDS, Gate, ObjectTarget, Verdict
 from .graph import READY_FIRST, Node, dependents_of, nodes_of
+from .live import LiveState
 from .objects import Manifest, Ref, ref_of, uid_of
 from .preview import Preview
 from .rollout_result import RolloutFailed, diffs, is_change, named, pruned_result
 from .status import UNKNOWN, State, Status, settles_when_applied, status_of
 from .transient import backoff_seconds, is_transient
-from .watch import Changed, Deleted, Listed, LiveState, Refused, Scope, Watches, drain
+from .watch import Changed, Deleted, Listed, Refused, Scope, Watches, drain
 from .workers import Workers
 
 # Requests in flight; enough for one node's objects, few enough for the server's fairness.

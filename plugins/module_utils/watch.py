@@ -1,4 +1,4 @@
-"""LIST and WATCH, one stream per kind and namespace, into one queue; and the live state made from it.
+"""LIST and WATCH, one stream per kind and namespace, into one queue.
 
 The client's own watch is not used: with a server timeout it ends silently when the server closes the stream, without
 one it reconnects without backoff, and on a dead connection it hangs.
@@ -11,11 +11,11 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from .api import Api, ApiError, ConnectionFailed, NotServed, ResourceType, WatchStream
-from .objects import Manifest, metadata_of, ref_of
+from .objects import Manifest, metadata_of
 from .transient import backoff_seconds
 
 # The server ends a watch after this time; it is then continued where it ended. A connection that is silent for longer
@@ -178,68 +178,6 @@ def _typed(items: Sequence[Manifest], scope: Scope) -> Iterator[Manifest]:
         yield {"apiVersion": scope.api_version, "kind": scope.kind, **item}
 
 
-@dataclass
-class LiveState:
-    """The newest known state of every watched object, and of those that were just applied."""
-
-    _objects: dict[Scope, dict[tuple[str, str], Manifest]] = field(default_factory=dict)
-    _synced: set[Scope] = field(default_factory=set)
-    _baseline_events: dict[str, str] = field(default_factory=dict)
-    refused: dict[Scope, Refused] = field(default_factory=dict)
-
-    def take(self, notice: Notice) -> None:
-        if isinstance(notice, Listed):
-            self._relist(notice)
-        elif isinstance(notice, Changed):
-            self.offer(notice.scope, notice.obj)
-        elif isinstance(notice, Deleted):
-            self._delete(notice)
-        else:
-            self.refused[notice.scope] = notice
-
-    def offer(self, scope: Scope, obj: Manifest) -> None:
-        """Keep this state of an object unless a newer one is known."""
-        known = self._objects.setdefault(scope, {})
-        key = _key(obj)
-        if key not in known or _version(obj) >= _version(known[key]):
-            known[key] = obj
-
-    def is_synced(self, scope: Scope) -> bool:
-        return scope in self._synced
-
-    def get(self, scope: Scope, namespace: str, name: str) -> Manifest | None:
-        return self._objects.get(scope, {}).get((namespace, name))
-
-    def all(self, scope: Scope) -> list[Manifest]:
-        return list(self._objects.get(scope, {}).values())
-
-    def fresh_events(self, scope: Scope) -> list[Manifest]:
-        """Events that happened since the watch began: what failed in an earlier run may be repaired by now."""
-        return [
-            event for event in self.all(scope) if self._baseline_events.get(_event_uid(event)) != _event_mark(event)
-        ]
-
-    def _relist(self, notice: Listed) -> None:
-        known = self._objects.setdefault(notice.scope, {})
-        listed = {_key(item): item for item in notice.items}
-        list_version = _number(notice.resource_version)
-        # What was applied after this list was made is in neither; keep it.
-        kept = {key: obj for key, obj in known.items() if key not in listed and _version(obj) > list_version}
-        for key, obj in listed.items():
-            if key in known and _version(known[key]) > _version(obj):
-                listed[key] = known[key]
-        self._objects[notice.scope] = {**listed, **kept}
-        if notice.scope.kind == "Event" and notice.scope not in self._synced:
-            self._baseline_events.update({_event_uid(event): _event_mark(event) for event in notice.items})
-        self._synced.add(notice.scope)
-
-    def _delete(self, notice: Deleted) -> None:
-        known = self._objects.get(notice.scope, {})
-        key = _key(notice.obj)
-        if key in known and _version(notice.obj) >= _version(known[key]):
-            del known[key]
-
-
 def drain(notices: queue.SimpleQueue[object], first: object) -> Iterator[object]:
     """The first and everything else that is in the queue by now."""
     yield first
@@ -248,25 +186,3 @@ def drain(notices: queue.SimpleQueue[object], first: object) -> Iterator[object]
             yield notices.get_nowait()
         except queue.Empty:
             return
-
-
-def _key(obj: Manifest) -> tuple[str, str]:
-    ref = ref_of(obj)
-    return ref.namespace, ref.name
-
-
-def _version(obj: Manifest) -> int:
-    return _number(str(metadata_of(obj).get("resourceVersion") or "0"))
-
-
-def _number(version: str) -> int:
-    # Versions of one resource type are ordered decimal numbers (KEP-5504); anything else is taken as it comes.
-    return int(version) if version.isdigit() else 0
-
-
-def _event_uid(event: Manifest) -> str:
-    return str(metadata_of(event).get("uid"))
-
-
-def _event_mark(event: Manifest) -> str:
-    return str(metadata_of(event).get("resourceVersion"))

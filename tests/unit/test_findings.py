@@ -10,11 +10,21 @@ import yaml
 from ansible_collections.erp.platform.plugins.module_utils.findings import (
     FailFast,
     LogSource,
-    Surroundings,
     evidence_of,
     find,
     log_source,
 )
+from ansible_collections.erp.platform.plugins.module_utils.live import STORAGE_CLASSES, LiveState
+from ansible_collections.erp.platform.plugins.module_utils.watch import Changed, Listed, Scope
+
+EVENTS = Scope("v1", "Event", "erp")
+SCOPES = {
+    Scope("v1", "Pod", "erp"): "pods",
+    Scope("apps/v1", "ReplicaSet", "erp"): "replica_sets",
+    Scope("apps/v1", "ControllerRevision", "erp"): "controller_revisions",
+    EVENTS: "events",
+    STORAGE_CLASSES: "storage_classes",
+}
 
 FIXTURES = {
     path.stem: yaml.safe_load(path.read_text())
@@ -22,8 +32,24 @@ FIXTURES = {
 }
 
 
-def around(fixture: dict[str, Any]) -> Surroundings:
-    return Surroundings(**{key: value for key, value in fixture.items() if key not in ("object", "expected")})
+def around(fixture: dict[str, Any]) -> LiveState:
+    """What the watches would have brought; ``fresh_events`` after the first list, the rest with it."""
+    live = LiveState()
+    fresh = fixture.get("fresh_events") or []
+    for scope, key in SCOPES.items():
+        if key in fixture:
+            items = [entry for entry in fixture[key] if entry not in fresh]
+            live.take(Listed(scope, tuple(typed(scope, entry) for entry in items), "1"))
+    for entry in fresh:
+        live.take(Changed(EVENTS, typed(EVENTS, entry)))
+    return live
+
+
+def typed(scope: Scope, entry: dict[str, Any]) -> dict[str, Any]:
+    """The entry with what every object of a cluster has."""
+    identity = str(entry)
+    metadata = {"name": identity, "uid": identity, "resourceVersion": "1", **(entry.get("metadata") or {})}
+    return {"apiVersion": scope.api_version, "kind": scope.kind, **entry, "metadata": metadata}
 
 
 @pytest.mark.parametrize("name", FIXTURES)

@@ -1,4 +1,4 @@
-"""Watches against an API whose faults the test decides, and the live state that they maintain."""
+"""Watches against an API whose faults the test decides, one kind at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from ansible_collections.erp.platform.plugins.module_utils.watch import (
     Changed,
     Deleted,
     Listed,
-    LiveState,
     Notice,
     Refused,
     Scope,
@@ -157,29 +156,3 @@ def test_closing_ends_a_silent_stream_at_once() -> None:
     before = threading.active_count()
     run(FakeApi([listed(1)], [Stream([], "silence")]), 1)
     assert threading.active_count() == before
-
-
-class TestLiveState:
-    def test_an_older_state_never_replaces_a_newer_one(self) -> None:
-        live = LiveState()
-        live.offer(PODS, pod("a", 5))
-        live.take(Changed(PODS, pod("a", 4)))
-        live.take(Deleted(PODS, pod("a", 4)))
-        assert live.get(PODS, "erp", "a") == pod("a", 5)
-
-    def test_what_was_applied_after_a_list_was_made_survives_it(self) -> None:
-        live = LiveState()
-        live.offer(PODS, pod("a", 5))
-        live.take(Listed(PODS, (), "4"))
-        assert live.get(PODS, "erp", "a") is not None
-        live.take(Listed(PODS, (), "6"))
-        assert live.get(PODS, "erp", "a") is None
-
-    def test_events_of_before_are_not_fresh_until_they_happen_again(self) -> None:
-        events = Scope("v1", "Event", "erp")
-        live = LiveState()
-        live.take(Listed(events, (pod("old", 1, uid="1"),), "1"))
-        assert live.fresh_events(events) == []
-        live.take(Changed(events, pod("old", 2, uid="1")))
-        live.take(Changed(events, pod("new", 3, uid="2")))
-        assert {obj["metadata"]["name"] for obj in live.fresh_events(events)} == {"old", "new"}
