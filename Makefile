@@ -14,7 +14,7 @@ export ANSIBLE_HOME := $(CURDIR)/.ansible
 export ANSIBLE_REMOTE_TMP := $(ANSIBLE_HOME)/tmp
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup demo down test lint sanity unit integration docs lock changelog clean
+.PHONY: help setup demo down test bench lint sanity unit integration docs lock changelog clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,10 @@ down: setup ## stop the sandbox
 test: lint sanity ## everything: lint, sanity, unit, integration and end to end
 	pytest tests/unit tests/integration
 
+PART ?= gate
+bench: setup ## measure beside other tools: make bench PART=gate [SIZES="12 dag"] [TOOLS="ours kubectl"] [ROUNDS=1]
+	python -m bench $(PART) $(if $(SIZES),--sizes $(SIZES)) $(if $(TOOLS),--tools $(TOOLS)) $(if $(ROUNDS),--rounds $(ROUNDS))
+
 lint: setup ## ruff, mypy, yamllint, ansible-lint, antsibull-docs, shellcheck
 	timeout 15m pre-commit run --all-files
 
@@ -63,4 +67,4 @@ changelog: setup ## move changelogs/fragments into CHANGELOG.md, under the versi
 	antsibull-changelog release --update-existing
 
 clean: down ## remove what was made in this clone
-	rm -rf .venv .ansible .sandbox .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/output
+	rm -rf .venv .ansible .bench .sandbox .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/output

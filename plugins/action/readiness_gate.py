@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.erp.platform.plugins.module_utils.arguments import (
@@ -11,12 +11,14 @@ from ansible_collections.erp.platform.plugins.module_utils.arguments import (
     readiness_gate_options,
 )
 from ansible_collections.erp.platform.plugins.module_utils.connection import connect
+from ansible_collections.erp.platform.plugins.module_utils.progress import Report
 from ansible_collections.erp.platform.plugins.module_utils.readiness import wait_until_ready
 from ansible_collections.erp.platform.plugins.plugin_utils.live_action import LiveAction
 
 
 class ActionModule(LiveAction):
+    MODULE = "erp.platform.readiness_gate"
     ARGUMENTS = READINESS_GATE
 
-    def act(self, params: Mapping[str, Any], check_mode: bool, report: Callable[[str], None]) -> dict[str, Any]:
+    def act(self, params: Mapping[str, Any], check_mode: bool, report: Report) -> dict[str, Any]:
         return wait_until_ready(connect(connection_options(params)), readiness_gate_options(params, check_mode), report)

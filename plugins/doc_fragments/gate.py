@@ -43,12 +43,38 @@ options:
       deadline.
     type: bool
     default: false
+  quiet:
+    description:
+      - Whether to show only what became ready or failed, or is no longer ready.
+      - If V(false), every change of state is shown, and with C(-v) also what explains the wait.
+    type: bool
+    default: false
+    version_added: 0.2.0
+  report:
+    description:
+      - Files to write the result to on the host where the task runs, whether it succeeds or fails.
+      - Their folders must exist; that they can be written is tried before anything else.
+      - They are replaced as a whole. Hosts that run on one machine need paths of their own.
+      - In check mode nothing is written.
+    type: dict
+    version_added: 0.2.0
+    suboptions:
+      junit_path:
+        description: >-
+          JUnit XML for the test view of a CI server. One test case per object, which fails with the cause, the
+          evidence and the next command, or is skipped if the task ended before the object was decided.
+        type: path
+      json_path:
+        description: The result as JSON.
+        type: path
 requirements:
   - kubernetes >= 31
   - PyYAML >= 6
 notes:
   - On a host whose connection is V(local) it runs on the controller and shows a line whenever the state of an object
-    changes; elsewhere it runs as an ordinary module on the host and reports at its end.
+    changes, after the name of the host if the play has several. With C(no_log) it shows none.
+  - Elsewhere, asynchronously, or as another user (C(become)) it runs as an ordinary module and reports at its
+    end.
 """
 
     ATTRIBUTES = r"""

@@ -24,6 +24,12 @@ _GATE: dict[str, Any] = {
         },
     },
     "node_autoscaling": {"type": "bool", "default": False},
+    "quiet": {"type": "bool", "default": False},
+    "report": {
+        "type": "dict",
+        "options": {"junit_path": {"type": "path"}, "json_path": {"type": "path"}},
+        "required_one_of": [["junit_path", "json_path"]],
+    },
 }
 
 ROLLOUT: dict[str, Any] = {
@@ -40,6 +46,7 @@ ROLLOUT: dict[str, Any] = {
             "timeout_seconds": {"type": "int"},
         },
     },
+    "on_failure": {"type": "str", "choices": ["abandon", "finish"], "default": "abandon"},
     "apply_set": {
         "type": "dict",
         "options": {"name": {"type": "str", "required": True}, "namespace": {"type": "str", "required": True}},
@@ -62,8 +69,19 @@ READINESS_GATE: dict[str, Any] = {
             "label_selector": {"type": "str"},
             "expected_count": {"type": "int"},
             "min_ready_endpoints": {"type": "int"},
+            "condition": {
+                "type": "dict",
+                "options": {
+                    "type": {"type": "str", "required": True},
+                    "status": {"type": "str", "default": "True"},
+                    "reason": {"type": "str"},
+                },
+            },
+            "ready_when": {"type": "str"},
             "timeout_seconds": {"type": "int"},
         },
+        "mutually_exclusive": [["name", "label_selector"], ["condition", "ready_when"]],
+        "required_one_of": [["name", "label_selector"]],
     },
     "manifests": {"type": "list", "elements": "dict", "default": []},
     "helm_releases": {
@@ -86,14 +104,16 @@ def invocation(params: Mapping[str, Any]) -> dict[str, Any]:
     return {"module_args": {name: value for name, value in params.items() if name not in hidden}}
 
 
-def rollout_options(params: Mapping[str, Any], check_mode: bool) -> rollout.Options:
+def rollout_options(params: Mapping[str, Any], check_mode: bool, diff: bool) -> rollout.Options:
     return rollout.Options(
         nodes=params["nodes"],
         timeout_seconds=float(params["timeout_seconds"]),
         apply_set=params.get("apply_set"),
         force_conflicts=params["force_conflicts"],
+        on_failure=params["on_failure"],
         fail_fast=_fail_fast(params),
         check_mode=check_mode,
+        diff=diff,
     )
 
 

@@ -1,36 +1,24 @@
-"""The judgement: is a target ready, will it never be, and if it isn't, why.
+"""The judgement: is a target ready, will it never be, and when must it be looked at again.
 
-A gate reads the live state that watches maintain; it makes no request except for the log of a container that failed.
+A gate reads the live state that watches maintain; it makes no request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from .api import Api, ApiError, ConnectionFailed
-from .errors import PlatformError
-from .findings import (
-    FailFast,
-    Finding,
-    LogSource,
-    Surroundings,
-    evidence_of,
-    find,
-    log_source,
-    newest_pods,
-    summary_of_pods,
-)
+from .custom_condition import CustomCondition
+from .findings import FailFast, Finding, find, summary_of_pods, when_failed
 from .live import STORAGE_CLASSES, LiveState
-from .objects import Manifest, Ref, counted, labels_of, metadata_of, ref_of, uid_of
+from .objects import Identity, Manifest, Ref, counted, identity_of, labels_of, ref_of, uid_of
 from .selectors import Requirement, matches
 from .status import NOT_FOUND, State, Status, status_of
 from .watch import Scope
 
-LOG_LINES = 20
-# After the first failure, how long others may still show theirs, so that one run reports them together.
-COLLECT_SECONDS = 3.0
+# What a finding in its grace says may be turned into certainty by something that touches another object: a claim's
+# event, a Service's endpoints. It is looked at again this often.
+TROUBLED_SECONDS = 1.0
 
 _WITH_PODS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "Pod"})
 
@@ -41,6 +29,7 @@ class ObjectTarget:
 
     ref: Ref
     uid: str = ""
+    condition: CustomCondition | None = None
 
     @property
     def scope(self) -> Scope:
@@ -56,7 +45,14 @@ class ObjectTarget:
             return NOT_FOUND
         if self.uid and uid_of(found[0]) != self.uid:
             return Status(State.FAILED, "Replaced", "was deleted and created anew by somebody else")
-        return status_of(found[0])
+        return _status_of(found[0], self.condition)
+
+    def touched_by(self) -> list[Identity]:
+        """The changes that may alter the judgement; an empty name stands for every object of the kind."""
+        touching = [self.ref.identity]
+        if self.ref.kind == "PersistentVolumeClaim":
+            touching.append(identity_of(STORAGE_CLASSES.api_version, STORAGE_CLASSES.kind, "", ""))
+        return touching
 
 
 @dataclass(frozen=True)
@@ -66,6 +62,7 @@ class SelectorTarget:
     ref: Ref  # its name is the selector as it was written
     selector: tuple[Requirement, ...]
     expected_count: int | None = None
+    condition: CustomCondition | None = None
 
     @property
     def scope(self) -> Scope:
@@ -76,7 +73,7 @@ class SelectorTarget:
 
     def status(self, live: LiveState) -> Status:
         found = self.objects(live)
-        statuses = [status_of(obj) for obj in found]
+        statuses = [_status_of(obj, self.condition) for obj in found]
         current = sum(status.is_current for status in statuses)
         wanted = self.expected_count if self.expected_count is not None else max(1, len(found))
         summary = f"{current}/{wanted} ready"
@@ -91,6 +88,9 @@ class SelectorTarget:
             return Status(State.IN_PROGRESS, "NotAllReady", summary)
         return Status(State.CURRENT, "Ready", summary)
 
+    def touched_by(self) -> list[Identity]:
+        return [identity_of(self.ref.api_version, self.ref.kind, self.ref.namespace, "")]
+
 
 @dataclass(frozen=True)
 class EndpointsTarget:
@@ -104,9 +104,7 @@ class EndpointsTarget:
         return Scope("discovery.k8s.io/v1", "EndpointSlice", self.ref.namespace)
 
     def objects(self, live: LiveState) -> list[Manifest]:
-        return [
-            obj for obj in live.all(self.scope) if labels_of(obj).get("kubernetes.io/service-name") == self.ref.name
-        ]
+        return live.slices_of(self.ref.namespace, self.ref.name)
 
     def status(self, live: LiveState) -> Status:
         ready = {
@@ -122,13 +120,18 @@ class EndpointsTarget:
             return Status(State.CURRENT, "EndpointsReady", message)
         return Status(State.IN_PROGRESS, "LessEndpoints", message)
 
+    def touched_by(self) -> list[Identity]:
+        return [self.ref.identity]
+
 
 Target: TypeAlias = "ObjectTarget | SelectorTarget | EndpointsTarget"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``failure`` is set when the target will not become ready; ``check_at`` (monotonic) is when a grace ends."""
+    """``failure`` is set when the target will not become ready; ``check_at`` (monotonic) is when to look again even if
+    nothing happens.
+    """
 
     status: Status
     failure: Finding | None = None
@@ -139,15 +142,14 @@ class Verdict:
 class Gate:
     """Judges targets by the live state. Graces are counted from when a finding was first seen."""
 
-    api: Api
     live: LiveState
     policy: FailFast
     _first_seen: dict[tuple[str, ...], float] = field(default_factory=dict)
 
-    def scopes(self, target: Target) -> list[Scope]:
-        """What must be watched to judge the target: itself and what explains it."""
+    def explaining_scopes(self, target: Target) -> list[Scope]:
+        """What must be watched, besides the target itself, to see why it is not ready."""
         namespace, kind = target.ref.namespace, target.ref.kind
-        scopes = [target.scope]
+        scopes = []
         if kind in _WITH_PODS and kind != "Pod":
             scopes.append(Scope("v1", "Pod", namespace))
         if kind == "Deployment":
@@ -161,63 +163,34 @@ class Gate:
         return scopes
 
     def judge(self, target: Target, now: float) -> Verdict:
-        status = self._status(target)
+        status = self.status(target)
         if status.is_current:
             return Verdict(status)
+        objects = target.objects(self.live)
         if status.state is State.FAILED:
-            return Verdict(status, self._failed(target, status))
+            return Verdict(status, when_failed(target.ref, status, objects, self.live))
         if not self.policy.enabled:
             return Verdict(status)
         check_at: float | None = None
-        for finding in self._findings(target):
+        for finding in self._findings(objects):
             if finding.grace_seconds is None:
                 continue
             due = self._first_seen.setdefault(finding.key, now) + finding.grace_seconds
             if due <= now:
                 return Verdict(status, finding)
+            due = min(due, now + TROUBLED_SECONDS)
             check_at = due if check_at is None else min(check_at, due)
         return Verdict(status, check_at=check_at)
 
     def progress(self, target: Target, status: Status) -> str:
         """The state in a few words: "1/2 ready, 1 pulling image"."""
-        doing = ", ".join(words for obj in target.objects(self.live) if (words := summary_of_pods(obj, self.live)))
         text = status.message or status.reason or status.state.value
-        return f"{text}, {doing}" if doing and not status.is_current else text
+        if status.is_current:
+            return text
+        doing = (summary_of_pods(obj, self.live) for obj in target.objects(self.live))
+        return ", ".join([text, *(words for words in doing if words)])
 
-    def failure(self, target: Target, finding: Finding) -> PlatformError:
-        """The finding as an error, with the container's last lines if a container is to blame."""
-        evidence = finding.evidence
-        if finding.log_of is not None:
-            evidence = "\n".join([evidence, *self._log(finding.log_of)])
-        return PlatformError(
-            finding.cause, object=str(target.ref), evidence=evidence.strip(), next_command=finding.next_command
-        )
-
-    def late(self, target: Target, seconds: float) -> PlatformError:
-        """The target is not ready at its deadline: everything that tells why."""
-        status = self._status(target)
-        around = self.live
-        lines = [f"{status.state.value} {status.reason}: {status.message}"]
-        pending = self._findings(target)
-        objects = [obj for obj in target.objects(self.live) if not status_of(obj).is_current] or target.objects(
-            self.live
-        )
-        source: LogSource | None = None
-        for obj in objects[:3]:
-            lines += evidence_of(obj, around).splitlines()
-            source = source or log_source(obj, around)
-        if source is not None:
-            lines += self._log(source)
-        next_command = pending[0].next_command if pending else _look_at(target, objects, around)
-        cause = f"not ready after {seconds:.0f} s"
-        return PlatformError(
-            f"{cause}: {pending[0].cause}" if pending else cause,
-            object=str(target.ref),
-            evidence="\n".join(_without_repeats(lines)),
-            next_command=next_command,
-        )
-
-    def _status(self, target: Target) -> Status:
+    def status(self, target: Target) -> Status:
         status = target.status(self.live)
         if status.state is State.IN_PROGRESS and target.ref.kind == "PersistentVolumeClaim":
             return self._status_of_claim(target, status)
@@ -232,72 +205,11 @@ class Gate:
                 return status
         return Status(State.CURRENT, "WaitForFirstConsumer", "is bound when the first pod uses it")
 
-    def _findings(self, target: Target) -> list[Finding]:
-        around = self.live
+    def _findings(self, objects: list[Manifest]) -> list[Finding]:
         return [
-            finding
-            for obj in target.objects(self.live)
-            if not status_of(obj).is_current
-            for finding in find(obj, around, self.policy)
+            finding for obj in objects if not status_of(obj).is_current for finding in find(obj, self.live, self.policy)
         ]
 
-    def _failed(self, target: Target, status: Status) -> Finding:
-        around = self.live
-        objects = target.objects(self.live)
-        pending = self._findings(target)
-        evidence = [f"{status.reason}: {status.message}", *(finding.evidence for finding in pending)]
-        for obj in objects[:1]:
-            evidence += evidence_of(obj, around).splitlines()
-        sources = [source for obj in objects if (source := log_source(obj, around)) is not None]
-        return Finding(
-            key=(str(target.ref), "failed"),
-            cause=pending[0].cause if pending else _cause_of(status),
-            evidence="\n".join(_without_repeats(evidence)),
-            next_command=pending[0].next_command if pending else _look_at(target, objects, around),
-            log_of=sources[0] if sources else None,
-        )
 
-    def _log(self, source: LogSource) -> list[str]:
-        which = "previous log" if source.previous else "log"
-        for previous in (True, False) if source.previous else (False,):
-            try:
-                text = self.api.logs(source.namespace, source.pod, source.container, previous=previous, lines=LOG_LINES)
-            except (ApiError, ConnectionFailed):
-                continue
-            lines = text.strip().splitlines()[-LOG_LINES:]
-            if lines:
-                return [
-                    f"{which if previous == source.previous else 'log'} of container {source.container}:",
-                    *(f"  {line}" for line in lines),
-                ]
-        return [f"{which} of container {source.container}: not available"]
-
-
-def _cause_of(status: Status) -> str:
-    known = {
-        "ProgressDeadlineExceeded": "it made no progress within its progressDeadlineSeconds",
-        "BackoffLimitExceeded": "the Job failed: its pods failed too often",
-        "DeadlineExceeded": "the Job failed: it ran longer than its activeDeadlineSeconds",
-    }
-    return known.get(status.reason, f"{status.reason}: {status.message}" if status.message else status.reason)
-
-
-def _look_at(target: Target, objects: Iterable[Manifest], around: Surroundings) -> str:
-    for obj in objects:
-        for pod in newest_pods(obj, around):
-            ready: Any = next(
-                (c for c in (pod.get("status") or {}).get("conditions") or [] if c.get("type") == "Ready"), {}
-            )
-            if ready.get("status") != "True":
-                return ref_of(pod).kubectl("describe")
-        if metadata_of(obj):
-            return ref_of(obj).kubectl("describe")
-    if isinstance(target, SelectorTarget):
-        return f"kubectl -n {target.ref.namespace} get {target.ref.kind.lower()} -l {target.ref.name}"
-    if isinstance(target, EndpointsTarget):
-        return f"kubectl -n {target.ref.namespace} get endpointslices -l kubernetes.io/service-name={target.ref.name}"
-    return target.ref.kubectl("get")
-
-
-def _without_repeats(lines: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(line for text in lines for line in text.splitlines() if line))
+def _status_of(obj: Manifest, condition: CustomCondition | None) -> Status:
+    return condition.status(obj) if condition is not None else status_of(obj)

@@ -78,13 +78,30 @@ def annotations_of(manifest: Mapping[str, Any]) -> Mapping[str, str]:
     return metadata_of(manifest).get("annotations") or {}
 
 
+def mapping(value: object) -> Mapping[str, Any]:
+    """The value if it is a mapping, else an empty one: a custom resource may hold anything anywhere."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def mappings(value: object) -> list[Mapping[str, Any]]:
+    """The mappings in a list; none if it is no list."""
+    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
+
+
 def condition(manifest: Mapping[str, Any], type_: str) -> Mapping[str, Any] | None:
     """The condition of this type in the object's status."""
-    for entry in (manifest.get("status") or {}).get("conditions") or []:
-        if entry.get("type") == type_:
-            found: Mapping[str, Any] = entry
-            return found
-    return None
+    return condition_in(mapping(manifest.get("status")).get("conditions"), type_)
+
+
+def condition_in(conditions: object, type_: str) -> Mapping[str, Any] | None:
+    """The newest condition of this type, wherever it stands: some operators append theirs as a history."""
+    found = [entry for entry in mappings(conditions) if entry.get("type") == type_]
+    return max(found, key=_age) if len(found) > 1 else next(iter(found), None)
+
+
+def _age(entry: Mapping[str, Any]) -> tuple[str, str]:
+    # The content breaks a tie, so that the order of the list never matters.
+    return str(entry.get("lastTransitionTime") or ""), repr(sorted(entry.items(), key=str))
 
 
 def owned_by(manifest: Mapping[str, Any], owner_uid: str) -> bool:

@@ -1,43 +1,46 @@
 """A rollout: apply the nodes of a graph, each as soon as what it depends on is ready, and say what became of every
 object.
 
-One thread decides; it sleeps on a queue into which watches and finished requests put what happened, and until the next
-moment at which a grace or a deadline ends.
+One thread decides what is applied when; the waiter tells it what became ready, requests are made by a few others.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from . import apply as applying
-from .api import Api, ApiError, ConnectionFailed, NotServed, forbidden
+from .api import Api, ApiError, ConnectionFailed, NotServed
 from .apply import Applied
 from .apply_set import ApplySet, Pruned
 from .checksums import with_checksums
 from .errors import PlatformError, raise_all
 from .findings import DEFAULT_POLICY, FailFast
-from .gate import COLLECT_SECONDS, Gate, ObjectTarget, Verdict
+from .gate import ObjectTarget
 from .graph import READY_FIRST, Node, dependents_of, nodes_of
-from .live import LiveState
 from .objects import Manifest, Ref, ref_of, uid_of
 from .preview import Preview
-from .rollout_result import RolloutFailed, diffs, is_change, named, pruned_result
+from .progress import Level, Report
+from .rollout_result import RolloutFailed, difference_of, is_change, named, pruned_differences, pruned_result
+from .scoping import namespace_problems
 from .status import UNKNOWN, State, Status, settles_when_applied, status_of
 from .transient import backoff_seconds, is_transient
-from .watch import Changed, Deleted, Listed, Refused, Scope, Watches, drain
+from .waiter import Step, Waited, Waiter
+from .watch import Scope
 from .workers import Workers
 
 # Requests in flight; enough for one node's objects, few enough for the server's fairness.
 WORKERS = 8
+# These are always waited for: their watch is opened before they are applied, and its first list tells what is there,
+# which saves a request for each object.
+_WATCHED_FIRST = frozenset({"Deployment", "StatefulSet", "DaemonSet", "Job"})
 
 Answer = TypeVar("Answer")
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -48,15 +51,18 @@ class Options:
     timeout_seconds: float = 600.0
     apply_set: Mapping[str, str] | None = None
     force_conflicts: bool = False
+    on_failure: Literal["abandon", "finish"] = "abandon"
     fail_fast: FailFast = DEFAULT_POLICY
     check_mode: bool = False
+    diff: bool = False
 
 
 def roll_out(api: Api, options: Options, report: Report) -> dict[str, Any]:
     """Run the rollout and return its result; raises PlatformError if anything in it failed."""
     nodes = nodes_of(options.nodes)
     api.check()
-    raise_all(_missing_namespaces(api, nodes))
+    places = [(ref_of(manifest), f"node {node.name}") for node in nodes for manifest in node.manifests]
+    raise_all(namespace_problems(api, places))
     if options.check_mode:
         apply_set, own_types = _apply_set_of(api, options, nodes), _types_brought_by(nodes)
         return Preview(api, nodes, apply_set, own_types, force=options.force_conflicts, workers=WORKERS).run()
@@ -67,59 +73,72 @@ def roll_out(api: Api, options: Options, report: Report) -> dict[str, Any]:
         run.close()
 
 
-@dataclass
+@dataclass(eq=False)
 class _Progress:
-    """One object on its way."""
+    """One object on its way: to be applied, then, unless that is all there is to it, to become ready."""
 
     ref: Ref
-    node: str
-    applied: Applied | None = None
-    target: ObjectTarget | None = None
-    status: Status = UNKNOWN
-    ready_after_seconds: float | None = None
-    shown: str = ""
-    failed: bool = False
+    run: _NodeRun
+    change: str = "unknown"
+    settled: Status = UNKNOWN  # of an object that nothing works on after it was applied, or that could not be applied
+    settled_after_seconds: float | None = None
+    waited: Waited | None = None
+    difference: dict[str, str] | None = None
     last_error: str = ""
 
     @property
-    def is_settled(self) -> bool:
-        return self.failed or self.status.is_current
+    def status(self) -> Status:
+        return self.waited.status if self.waited is not None else self.settled
+
+    @property
+    def is_current(self) -> bool:
+        return self.waited.is_current if self.waited is not None else self.settled.is_current
+
+    @property
+    def ready_after_seconds(self) -> float | None:
+        return self.waited.ready_after_seconds if self.waited is not None else self.settled_after_seconds
 
 
-@dataclass
+@dataclass(eq=False)
 class _NodeRun:
     node: Node
     status: str = "not started"  # in progress, ready, failed
-    group: int = 0
+    group: int = -1  # the last one that was begun
     pending: int = 0
     started_seconds: float | None = None
     ready_seconds: float | None = None
     deadline: float = 0.0
     objects: list[_Progress] = field(default_factory=list)
+    unready: set[_Progress] = field(default_factory=set)
+    read: dict[Ref, Manifest | None] = field(default_factory=dict)  # ConfigMaps and Secrets, as the pods use them
+
+    @property
+    def is_applied(self) -> bool:
+        return self.group + 1 >= len(self.node.groups) and not self.pending
 
 
 @dataclass(frozen=True)
 class _Done:
     """A request of ours came to its end."""
 
-    node: str
     progress: _Progress
     outcome: Applied | PlatformError
 
 
 class _Run:
     def __init__(self, api: Api, nodes: Sequence[Node], options: Options, report: Report) -> None:
-        self._api, self._options, self._report = api, options, report
-        self._start = time.monotonic()
-        self._deadline = self._start + options.timeout_seconds
-        self._inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
-        self._live = LiveState()
-        self._gate = Gate(api, self._live, options.fail_fast)
-        self._watches = Watches(api, self._inbox.put)
+        self._api, self._options = api, options
+        self._deadline = time.monotonic() + options.timeout_seconds
+        self._waiter = Waiter(api, options.fail_fast, report)
         self._workers = Workers(WORKERS)
         self._nodes = {node.name: _NodeRun(node) for node in nodes}
-        self._failures: list[PlatformError] = []
-        self._first_failure_at: float | None = None
+        self._dependents: dict[str, list[_NodeRun]] = {name: [] for name in self._nodes}
+        for run in self._nodes.values():
+            for name in run.node.depends_on:
+                self._dependents[name].append(run)
+        self._unfinished = len(self._nodes)
+        self._with_own_deadline: list[_NodeRun] = []
+        self._progress_of: dict[Waited, _Progress] = {}
         self._stopped = threading.Event()
         self._own_types = _types_brought_by(nodes)
         self._apply_set = _apply_set_of(api, options, nodes)
@@ -129,264 +148,206 @@ class _Run:
     def close(self) -> None:
         self._stopped.set()
         self._workers.close()
-        self._watches.close()
+        self._waiter.close()
 
     def run(self) -> dict[str, Any]:
         if self._apply_set is not None:
             self._retried(self._apply_set.load, self._apply_set.parent, self._deadline)
             if not self._set_waits_for_namespace():
                 self._write_set()
+        self._advance(self._runs())
         while not self._is_over():
-            self._start_nodes()
-            self._step()
-        if not self._failures and self._apply_set is not None:
+            step = self._waiter.step(min([self._deadline, *(run.deadline for run in self._with_own_deadline)]))
+            self._advance(self._take(step) or self._blocked())
+            self._end_late_nodes()
+        if not self._waiter.failures and self._apply_set is not None:
             self._pruned = self._retried(self._prune, self._apply_set.parent, self._deadline)
             for entry in self._pruned:
-                self._say(f"{entry.ref.kind}/{entry.ref.name} {entry.change}")
-        order = [str(progress.ref) for run in self._nodes.values() for progress in run.objects]
-        self._failures.sort(key=lambda error: order.index(error.object) if error.object in order else len(order))
+                self._waiter.say(f"{entry.ref.kind}/{entry.ref.name} {entry.change}")
         result = self._result()
-        if self._failures:
-            raise RolloutFailed([*self._failures, *self._not_started()], result)
+        if self._waiter.failures:
+            raise RolloutFailed([*self._failures(), *self._not_started()], result)
         return result
 
     # What happens
 
     def _is_over(self) -> bool:
-        if self._failures:
-            waited = time.monotonic() - (self._first_failure_at or 0.0)
-            settled = all(progress.is_settled for run in self._nodes.values() for progress in run.objects)
-            return settled or waited >= COLLECT_SECONDS
-        return all(run.status == "ready" for run in self._nodes.values()) and self._confirmed()
+        if self._waiter.first_failure_at is not None:
+            if self._options.on_failure == "finish" and any(run.status == "in progress" for run in self._runs()):
+                return False
+            return self._waiter.is_over and (self._waiter.has_collected or not any(run.pending for run in self._runs()))
+        if self._unfinished:
+            return False
+        for waited in self._waiter.confirm(self._deadline):
+            self._note(self._progress_of[waited])
+        return not self._unfinished and self._waiter.all_current
 
-    def _start_nodes(self) -> None:
-        for run in self._nodes.values():
-            if self._is_startable(run):
-                run.status = "in progress"
-                run.started_seconds = self._seconds()
-                own = run.node.timeout_seconds
-                run.deadline = self._deadline if own is None else min(self._deadline, time.monotonic() + own)
-                self._apply_group(run)
+    def _take(self, step: Step) -> list[_NodeRun]:
+        """Note what happened; returns the nodes that it happened to."""
+        runs: dict[_NodeRun, None] = {}
+        for waited in step.changed:
+            self._note(self._progress_of[waited])
+            runs[self._progress_of[waited].run] = None
+        for message in step.messages:
+            if isinstance(message, _Done):
+                self._applied(message)
+                runs[message.progress.run] = None
+        return list(runs)
 
-    def _apply_group(self, run: _NodeRun) -> None:
-        if run.group >= len(run.node.groups):
-            self._finish_if_ready(run)
+    def _note(self, progress: _Progress) -> None:
+        run = progress.run
+        if progress.is_current:
+            run.unready.discard(progress)
             return
-        for manifest in run.node.groups[run.group]:
-            progress = _Progress(ref_of(manifest), run.node.name)
-            run.objects.append(progress)
-            run.pending += 1
-            self._workers.submit(partial(self._work, run, progress, manifest))
+        run.unready.add(progress)
+        if progress.waited is not None and progress.waited.given_up:
+            self._set_status(run, "failed")
+        elif run.status == "ready":
+            self._set_status(run, "in progress")
 
-    def _work(self, run: _NodeRun, progress: _Progress, manifest: Manifest) -> None:
+    def _set_status(self, run: _NodeRun, status: str) -> None:
+        self._unfinished += (run.status == "ready") - (status == "ready")
+        run.status = status
+
+    def _advance(self, runs: Iterable[_NodeRun]) -> None:
+        """Bring nodes, and whatever that makes startable, as far as they can go."""
+        pending = deque(runs)
+        while pending:
+            run = pending.popleft()
+            if run.status == "not started" and self._may_start(run):
+                self._start(run)
+            if run.status != "in progress":
+                continue
+            while self._may_apply_next(run):
+                self._apply_next(run)
+            if run.is_applied and not run.unready:
+                self._finish(run)
+                pending += self._dependents[run.node.name]
+
+    def _may_start(self, run: _NodeRun) -> bool:
+        if self._waiter.first_failure_at is not None:
+            return False
+        return all(self._nodes[name].status == "ready" for name in run.node.depends_on)
+
+    def _start(self, run: _NodeRun) -> None:
+        self._set_status(run, "in progress")
+        run.started_seconds = self._waiter.seconds()
+        own = run.node.timeout_seconds
+        run.deadline = self._deadline
+        if own is not None:
+            run.deadline = min(self._deadline, time.monotonic() + own)
+            self._with_own_deadline.append(run)
+        for scope in _scopes_watched_first(run.node.manifests):
+            self._waiter.watch(scope)
+
+    def _may_apply_next(self, run: _NodeRun) -> bool:
+        if run.pending or run.group + 1 >= len(run.node.groups):
+            return False
+        if self._waiter.first_failure_at is not None and self._options.on_failure == "abandon":
+            return False
+        if any(progress.ref.kind in READY_FIRST for progress in run.unready):
+            return False
+        scopes = _scopes_watched_first(run.node.groups[run.group + 1])
+        return all(self._waiter.live.is_synced(scope) or scope in self._waiter.live.refused for scope in scopes)
+
+    def _blocked(self) -> list[_NodeRun]:
+        """Nodes that may wait for the first list of a watch, which changes no target."""
+        return [run for run in self._runs() if run.status == "in progress" and not run.is_applied and not run.pending]
+
+    def _apply_next(self, run: _NodeRun) -> None:
+        if not self._set_written and any(self._creates_set_namespace(progress.ref) for progress in run.objects):
+            self._write_set()
+        run.group += 1
+        for manifest in run.node.groups[run.group]:
+            progress = _Progress(ref_of(manifest), run)
+            run.objects.append(progress)
+            run.unready.add(progress)
+            run.pending += 1
+            self._workers.submit(partial(self._work, progress, manifest, self._known_before(progress.ref)))
+
+    def _known_before(self, ref: Ref) -> tuple[Manifest | None] | None:
+        """The live object, or None in its place if there is none; None alone if that is not known."""
+        scope = Scope(ref.api_version, ref.kind, ref.namespace)
+        if ref.kind not in _WATCHED_FIRST or not self._waiter.live.is_synced(scope):
+            return None
+        return (self._waiter.live.get(scope, ref.namespace, ref.name),)
+
+    def _work(self, progress: _Progress, manifest: Manifest, before: tuple[Manifest | None] | None) -> None:
         try:
-            outcome: Applied | PlatformError = self._apply(manifest, progress, run.deadline)
+            outcome: Applied | PlatformError = self._apply(manifest, progress, before)
         except PlatformError as error:
             outcome = error
         except Exception as error:  # noqa: BLE001 - a bug must end the run with its message, not hang it
             outcome = PlatformError(f"unexpected {type(error).__name__}", object=str(progress.ref), evidence=str(error))
-        self._inbox.put(_Done(run.node.name, progress, outcome))
-
-    def _step(self) -> None:
-        now = time.monotonic()
-        wake = self._judge_all(now)
-        if self._has_moved_on():
-            return
-        try:
-            first = self._inbox.get(timeout=max(0.0, wake - time.monotonic()))
-        except queue.Empty:
-            return
-        for message in drain(self._inbox, first):
-            if isinstance(message, _Done):
-                self._applied(message)
-            elif isinstance(message, Listed | Changed | Deleted | Refused):
-                self._live.take(message)
-                if isinstance(message, Refused):
-                    self._refused(message)
-
-    def _has_moved_on(self) -> bool:
-        """Whether judging has made something startable, or has ended everything, so that waiting would be wrong."""
-        return any(self._is_startable(run) for run in self._nodes.values()) or all(
-            progress.is_settled for run in self._nodes.values() if run.status != "ready" for progress in run.objects
-        )
-
-    def _is_startable(self, run: _NodeRun) -> bool:
-        waits = run.status == "not started" and not self._failures
-        return waits and all(self._nodes[name].status == "ready" for name in run.node.depends_on)
+        self._waiter.put(_Done(progress, outcome))
 
     def _applied(self, done: _Done) -> None:
-        run, progress = self._nodes[done.node], done.progress
+        progress, outcome, run = done.progress, done.outcome, done.progress.run
         run.pending -= 1
-        if isinstance(done.outcome, PlatformError):
-            progress.status = Status(State.FAILED, "NotApplied", done.outcome.cause)
-            progress.failed = True
-            self._fail(run, done.outcome)
+        if isinstance(outcome, PlatformError):
+            progress.settled = Status(State.FAILED, "NotApplied", outcome.cause)
+            self._set_status(run, "failed")
+            self._waiter.fail(outcome)
             return
-        progress.applied = done.outcome
-        self._take_applied(progress, done.outcome)
-        self._go_on(run)
-
-    def _take_applied(self, progress: _Progress, applied: Applied) -> None:
-        obj = applied.after
+        progress.change = outcome.change
+        if self._options.diff:
+            progress.difference = difference_of(outcome)
+        self._waiter.say(f"{progress.ref.kind}/{progress.ref.name} {outcome.change}", Level.DETAIL)
+        obj = outcome.after
         if settles_when_applied(obj):
-            progress.status = status_of(obj)
-            progress.ready_after_seconds = self._seconds()
-            return
-        target = ObjectTarget(applied.ref, uid_of(obj))
-        progress.target = target
-        self._live.offer(target.scope, obj)
-        self._look(progress, self._gate.judge(target, time.monotonic()))
-        if not progress.status.is_current:
-            for scope in self._gate.scopes(target):
-                self._watches.ensure(scope)
-
-    def _go_on(self, run: _NodeRun) -> None:
-        """Apply the node's next group once this one is applied, and ready where later kinds need it to be."""
-        if run.status != "in progress" or run.pending or run.group >= len(run.node.groups):
-            return
-        if any(progress.ref.kind in READY_FIRST and not progress.status.is_current for progress in run.objects):
-            return
-        if not self._set_written and any(self._creates_set_namespace(progress.ref) for progress in run.objects):
-            self._write_set()
-        run.group += 1
-        self._apply_group(run)
-
-    def _judge_all(self, now: float) -> float:
-        """Judge what is not ready; returns when to look again even if nothing happens."""
-        wake = self._deadline
-        if self._first_failure_at is not None:
-            wake = min(wake, self._first_failure_at + COLLECT_SECONDS)
-        for run in self._nodes.values():
-            for progress in run.objects:
-                if (check_at := self._judge(run, progress, now)) is not None:
-                    wake = min(wake, check_at)
-            if run.status == "in progress":
-                if now >= run.deadline:
-                    self._too_late(run, now)
-                    continue
-                wake = min(wake, run.deadline)
-                self._go_on(run)
-                self._finish_if_ready(run)
-        return wake
-
-    def _judge(self, run: _NodeRun, progress: _Progress, now: float) -> float | None:
-        done = run.status == "ready" and progress.status.is_current
-        if progress.target is None or progress.failed or done:
-            return None
-        verdict = self._gate.judge(progress.target, now)
-        self._look(progress, verdict)
-        if verdict.failure is not None:
-            progress.failed = True
-            self._fail(run, self._gate.failure(progress.target, verdict.failure))
-        return verdict.check_at
-
-    def _look(self, progress: _Progress, verdict: Verdict) -> None:
-        progress.status = verdict.status
-        if progress.target is None:
-            return
-        if verdict.status.is_current and progress.ready_after_seconds is None:
-            progress.ready_after_seconds = self._seconds()
-        text = self._gate.progress(progress.target, verdict.status)
-        # What is ready at first sight is not news: the node's own line counts it.
-        if text != progress.shown and (progress.shown or not verdict.status.is_current):
-            self._say(f"{progress.ref.kind}/{progress.ref.name} {text}")
-        progress.shown = text
-
-    def _finish_if_ready(self, run: _NodeRun) -> None:
-        applied = run.group >= len(run.node.groups) and not run.pending
-        if run.status == "in progress" and applied and all(progress.status.is_current for progress in run.objects):
-            run.status = "ready"
-            run.ready_seconds = self._seconds()
-            self._say(f"{run.node.name} ready ({_changes(run.objects)})")
-
-    def _fail(self, run: _NodeRun, error: PlatformError) -> None:
-        run.status = "failed"
-        self._failures.append(error)
-        if self._first_failure_at is None:
-            self._first_failure_at = time.monotonic()
-        self._say(f"{error.object} failed: {error.cause}")
-
-    def _too_late(self, run: _NodeRun, now: float) -> None:
-        seconds = now - self._start - (run.started_seconds or 0.0)
-        late = [progress for progress in run.objects if not progress.is_settled]
-        for progress in late:
-            progress.failed = True
-            self._fail(
-                run,
-                self._gate.late(progress.target, seconds)
-                if progress.target is not None
-                else _unanswered(progress, seconds),
-            )
-        if not late:
-            self._fail(run, PlatformError(f"not finished after {seconds:.0f} s", object=f"node {run.node.name}"))
-
-    def _refused(self, refused: Refused) -> None:
-        """Without watching a target's kind nothing can be gated; without pods or events only the causes are vaguer."""
-        needed = [
-            (run, progress)
-            for run in self._nodes.values()
-            if run.status == "in progress"
-            for progress in run.objects
-            if progress.target is not None and progress.target.scope == refused.scope
-        ]
-        if refused.error.status == 401:
-            error = self._api.unauthorized(refused.error)
+            progress.settled = status_of(obj)
+            progress.settled_after_seconds = self._waiter.seconds()
         else:
-            error = forbidden(refused.error, str(refused.scope))
-        if needed:
-            for _run, progress in needed:
-                progress.failed = True
-            self._fail(needed[0][0], error)
-        else:
-            self._say(f"{error.cause}: causes will be less precise")
+            progress.waited = self._waiter.add(ObjectTarget(outcome.ref, uid_of(obj)), run.deadline, obj)
+            self._progress_of[progress.waited] = progress
+        self._note(progress)
 
-    def _confirmed(self) -> bool:
-        """List every kind that was gated once more: success is what the server says now, not what was heard."""
-        scopes = {
-            progress.target.scope
-            for run in self._nodes.values()
-            for progress in run.objects
-            if progress.target is not None
-        }
-        for entry in self._workers.map(self._list, sorted(scopes)):
-            self._live.take(entry)
-        confirmed = True
-        for run in self._nodes.values():
-            for progress in run.objects:
-                if progress.target is None:
-                    continue
-                self._look(progress, self._gate.judge(progress.target, time.monotonic()))
-                if not progress.status.is_current:
-                    confirmed = False
-                    run.status = "in progress"
-                    for scope in self._gate.scopes(progress.target):
-                        self._watches.ensure(scope)
-        return confirmed
+    def _finish(self, run: _NodeRun) -> None:
+        self._set_status(run, "ready")
+        if run.ready_seconds is None:
+            run.ready_seconds = self._waiter.seconds()
+            self._waiter.say(f"{run.node.name} ready ({_changes(run.objects)})", Level.OUTCOME)
 
-    def _list(self, scope: Scope) -> Listed:
-        def once() -> Listed:
-            type_ = self._api.type_of(scope.api_version, scope.kind)
-            listed = self._api.list(type_, scope.namespace)
-            items = tuple(
-                {"apiVersion": scope.api_version, "kind": scope.kind, **item} for item in listed.get("items") or []
-            )
-            return Listed(scope, items, str((listed.get("metadata") or {}).get("resourceVersion") or ""))
+    def _end_late_nodes(self) -> None:
+        """Targets have their deadline in the waiter; what was not even applied in time has it here."""
+        now = time.monotonic()
+        late = (
+            self._runs() if now >= self._deadline else [run for run in self._with_own_deadline if now >= run.deadline]
+        )
+        for run in late:
+            if run.status != "in progress" or now < run.deadline:
+                continue
+            seconds = self._timeout_of(run)
+            unapplied = [progress for progress in run.unready if progress.waited is None]
+            for progress in unapplied:
+                self._waiter.fail(_unanswered(progress, seconds))
+            if not run.unready:
+                cause = f"not finished after {seconds:.0f} s"
+                self._waiter.fail(PlatformError(cause, object=f"node {run.node.name}"))
+            if unapplied or not run.unready:
+                self._set_status(run, "failed")
+        self._with_own_deadline = [run for run in self._with_own_deadline if run.status == "in progress"]
 
-        return self._retried(once, Ref(scope.api_version, scope.kind, scope.namespace, "*"), self._deadline)
+    def _timeout_of(self, run: _NodeRun) -> float:
+        own = run.node.timeout_seconds
+        return self._options.timeout_seconds if own is None else min(own, self._options.timeout_seconds)
+
+    def _runs(self) -> Iterable[_NodeRun]:
+        return self._nodes.values()
 
     # Requests, in the pool's threads
 
-    def _apply(self, manifest: Manifest, progress: _Progress, deadline: float) -> Applied:
-        ref = ref_of(manifest)
+    def _apply(self, manifest: Manifest, progress: _Progress, known: tuple[Manifest | None] | None) -> Applied:
+        ref, run = progress.ref, progress.run
         labelled = self._apply_set.labelled(manifest) if self._apply_set is not None else manifest
 
         def once() -> Applied:
             type_ = self._api.type_of(ref.api_version, ref.kind)
-            before = self._api.get(ref)
+            before = known[0] if known is not None else self._api.get(ref)
             try:
                 if self._apply_set is not None and not self._options.force_conflicts:
                     self._apply_set.refuse_foreign(ref, before)
-                complete = with_checksums(labelled, before, self._api.get)
+                complete = with_checksums(labelled, before, partial(self._read, run))
                 return applying.apply(self._api, complete, before, type_, force=self._options.force_conflicts)
             except ApiError as error:
                 if is_transient(error):
@@ -394,7 +355,13 @@ class _Run:
                     raise
                 raise applying.refusal(ref, type_, self._api, error) from error
 
-        return self._retried(once, ref, deadline)
+        return self._retried(once, ref, run.deadline)
+
+    def _read(self, run: _NodeRun, ref: Ref) -> Manifest | None:
+        """What the node's pods use was applied before them, and is read once."""
+        if ref not in run.read:
+            run.read[ref] = self._api.get(ref)
+        return run.read[ref]
 
     def _retried(self, request: Callable[[], Answer], ref: Ref, deadline: float) -> Answer:
         attempt = 0
@@ -451,13 +418,15 @@ class _Run:
         self._apply_set.shrink(pruned)
         return pruned
 
-    # Words
+    # The result
 
-    def _seconds(self) -> float:
-        return round(time.monotonic() - self._start, 1)
+    def _failures(self) -> list[PlatformError]:
+        """In the order in which the objects were described, whatever order they failed in."""
+        order = {str(progress.ref): number for number, progress in enumerate(self._objects())}
+        return sorted(self._waiter.failures, key=lambda failure: order.get(failure.object, len(order)))
 
-    def _say(self, text: str) -> None:
-        self._report(f"{self._seconds():6.1f}s {text}")
+    def _objects(self) -> list[_Progress]:
+        return [progress for run in self._runs() for progress in run.objects]
 
     def _not_started(self) -> list[PlatformError]:
         failed = [name for name, run in self._nodes.items() if run.status == "failed"]
@@ -471,10 +440,9 @@ class _Run:
         return errors
 
     def _result(self) -> dict[str, Any]:
-        objects = [_object_result(progress) for run in self._nodes.values() for progress in run.objects]
+        progresses = self._objects()
+        objects = [_object_result(progress) for progress in progresses]
         objects += [pruned_result(entry) for entry in self._pruned]
-        runs = list(self._nodes.values())
-        applied = [progress.applied for run in runs for progress in run.objects if progress.applied is not None]
         return {
             "changed": is_change(objects),
             "objects": objects,
@@ -485,11 +453,14 @@ class _Run:
                     "started_seconds": run.started_seconds,
                     "ready_seconds": run.ready_seconds,
                 }
-                for run in runs
+                for run in self._runs()
             ],
-            "critical_path": _critical_path(runs),
-            "failures": [failure.as_dict() for failure in self._failures],
-            "diff": diffs(applied, self._pruned),
+            "critical_path": _critical_path(list(self._runs())),
+            "failures": [failure.as_dict() for failure in self._failures()],
+            "diff": [
+                *(progress.difference for progress in progresses if progress.difference is not None),
+                *pruned_differences(self._pruned),
+            ],
         }
 
 
@@ -504,23 +475,9 @@ def _types_brought_by(nodes: Sequence[Node]) -> frozenset[tuple[str, str]]:
     )
 
 
-def _missing_namespaces(api: Api, nodes: Sequence[Node]) -> list[PlatformError]:
-    """Namespaced objects must say where they belong: a default would put them somewhere by accident."""
-    problems = []
-    for node in nodes:
-        for manifest in node.manifests:
-            ref = ref_of(manifest)
-            try:
-                namespaced = api.type_of(ref.api_version, ref.kind).namespaced
-            except (NotServed, ApiError, ConnectionFailed):
-                continue  # Its turn will tell.
-            if namespaced and not ref.namespace:
-                problems.append(PlatformError("lacks metadata.namespace", object=f"{ref} (node {node.name})"))
-            elif not namespaced and ref.namespace:
-                problems.append(
-                    PlatformError("is cluster-scoped but has metadata.namespace", object=f"{ref} (node {node.name})")
-                )
-    return problems
+def _scopes_watched_first(manifests: Iterable[Manifest]) -> set[Scope]:
+    refs = (ref_of(manifest) for manifest in manifests)
+    return {Scope(ref.api_version, ref.kind, ref.namespace) for ref in refs if ref.kind in _WATCHED_FIRST}
 
 
 def _apply_set_of(api: Api, options: Options, nodes: Sequence[Node]) -> ApplySet | None:
@@ -552,10 +509,7 @@ def _critical_path(runs: Sequence[_NodeRun]) -> list[str]:
 
 
 def _changes(objects: Sequence[_Progress]) -> str:
-    counts: dict[str, int] = {}
-    for progress in objects:
-        if progress.applied is not None:
-            counts[progress.applied.change] = counts.get(progress.applied.change, 0) + 1
+    counts = Counter(progress.change for progress in objects)
     return (
         ", ".join(f"{counts[change]} {change}" for change in ("created", "changed", "unchanged") if change in counts)
         or "empty"
@@ -564,9 +518,9 @@ def _changes(objects: Sequence[_Progress]) -> str:
 
 def _object_result(progress: _Progress) -> dict[str, Any]:
     return {
-        "node": progress.node,
+        "node": progress.run.node.name,
         **named(progress.ref),
-        "change": progress.applied.change if progress.applied is not None else "unknown",
+        "change": progress.change,
         "status": progress.status.state.value,
         "reason": progress.status.reason,
         "message": progress.status.message,

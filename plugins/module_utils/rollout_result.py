@@ -47,9 +47,15 @@ def pruned_result(entry: Pruned) -> dict[str, Any]:
 
 
 def diffs(applied: Sequence[Applied], pruned: Sequence[Pruned]) -> list[dict[str, str]]:
-    shown = [
-        difference(entry.ref, entry.before, entry.after, entry.message)
-        for entry in applied
-        if entry.change != UNCHANGED
-    ]
-    return shown + [difference(entry.ref, entry.before, None) for entry in pruned if entry.change == "deleted"]
+    shown = [found for entry in applied if (found := difference_of(entry)) is not None]
+    return shown + pruned_differences(pruned)
+
+
+def difference_of(applied: Applied) -> dict[str, str] | None:
+    if applied.change == UNCHANGED:
+        return None
+    return difference(applied.ref, applied.before, applied.after, applied.message)
+
+
+def pruned_differences(pruned: Sequence[Pruned]) -> list[dict[str, str]]:
+    return [difference(entry.ref, entry.before, None) for entry in pruned if entry.change == "deleted"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from .api import ApiError, ConnectionFailed
+from .api import ApiError, ConnectionFailed, Untrusted
 
 # Some of what the server reports as 500 heals: an admission webhook whose pods are still starting, etcd electing a
 # leader. The rest (a manifest that does not fit its schema is a 500 to server-side apply) does not.
@@ -26,7 +26,7 @@ def is_transient(error: ApiError | ConnectionFailed) -> bool:
     A 409 without causes is a lost race between two writers; with causes it names field owners.
     """
     if isinstance(error, ConnectionFailed):
-        return True
+        return not isinstance(error, Untrusted)
     if error.status == 429 or 501 <= error.status <= 599:
         return True
     if error.status == 500:

@@ -59,6 +59,31 @@ options:
       min_ready_endpoints:
         description: For a Service by name, how many ready addresses its EndpointSlices must have.
         type: int
+      condition:
+        description:
+          - A condition of the object's status that decides whether it is ready, instead of what the kind's rule says.
+          - An object that is being deleted, that failed, or whose controller has not seen its newest generation is not
+            ready whatever the condition says.
+        type: dict
+        version_added: 0.2.0
+        suboptions:
+          type:
+            description: Type of the condition.
+            type: str
+            required: true
+          status:
+            description: The status it must have.
+            type: str
+            default: "True"
+          reason:
+            description: The reason it must have; any if not set.
+            type: str
+      ready_when:
+        description:
+          - A JMESPath expression over the object that yields V(true) when it is ready, for what no condition tells.
+          - Otherwise as O(objects[].condition), which excludes it.
+        type: str
+        version_added: 0.2.0
       timeout_seconds:
         description: Deadline of this entry instead of O(timeout_seconds).
         type: int
@@ -110,6 +135,21 @@ EXAMPLES = r"""
         label_selector: app=kafka
         expected_count: 3
     stable_seconds: 10
+
+- name: Wait for a database that says in words of its own when it is ready
+  erp.platform.readiness_gate:
+    objects:
+      - api_version: postgresql.cnpg.io/v1
+        kind: Cluster
+        namespace: erp-dev
+        name: approval
+        ready_when: status.readyInstances == spec.instances
+      - api_version: kafka.strimzi.io/v1beta2
+        kind: KafkaTopic
+        namespace: erp-dev
+        name: approval-requests
+        condition:
+          type: Ready
 """
 
 RETURN = r"""
@@ -177,8 +217,9 @@ from ansible_collections.erp.platform.plugins.module_utils.arguments import (
     readiness_gate_options,
 )
 from ansible_collections.erp.platform.plugins.module_utils.connection import connect
-from ansible_collections.erp.platform.plugins.module_utils.errors import PlatformError
+from ansible_collections.erp.platform.plugins.module_utils.progress import silent
 from ansible_collections.erp.platform.plugins.module_utils.readiness import wait_until_ready
+from ansible_collections.erp.platform.plugins.module_utils.report_files import ReportFiles, concluded
 
 
 def main() -> None:
@@ -187,13 +228,15 @@ def main() -> None:
         import kubernetes  # noqa: F401
     except ImportError:
         module.fail_json(msg=missing_required_lib("kubernetes"), exception=traceback.format_exc())
-    try:
-        api = connect(connection_options(module.params))
-        result = wait_until_ready(
-            api, readiness_gate_options(module.params, module.check_mode), report=lambda line: None
-        )
-    except PlatformError as error:
-        result = {**error.as_result(), "failed": True}
+    result = concluded(
+        lambda: wait_until_ready(
+            connect(connection_options(module.params)),
+            readiness_gate_options(module.params, module.check_mode),
+            report=silent,
+        ),
+        ReportFiles.asked_for("erp.platform.readiness_gate", module.params, module.check_mode),
+        with_diff=module._diff,
+    )
     module.exit_json(**result, invocation=invocation(module.params))
 
 

@@ -62,6 +62,16 @@ options:
       timeout_seconds:
         description: Deadline of this node, counted from its start, within that of the rollout.
         type: int
+  on_failure:
+    description:
+      - What becomes of the nodes that are in progress when another fails.
+      - With V(abandon) the rollout ends at once; they stay as they are and are reported as V(interrupted).
+      - With V(finish) they are applied to their end and waited for.
+      - No further node is started in either case.
+    type: str
+    choices: [abandon, finish]
+    default: abandon
+    version_added: 0.2.0
   apply_set:
     description:
       - Deletes what an earlier rollout with the same name and namespace applied and this one no longer contains.
@@ -204,7 +214,8 @@ from ansible_collections.erp.platform.plugins.module_utils.arguments import (
     rollout_options,
 )
 from ansible_collections.erp.platform.plugins.module_utils.connection import connect
-from ansible_collections.erp.platform.plugins.module_utils.errors import PlatformError
+from ansible_collections.erp.platform.plugins.module_utils.progress import silent
+from ansible_collections.erp.platform.plugins.module_utils.report_files import ReportFiles, concluded
 from ansible_collections.erp.platform.plugins.module_utils.rollout import roll_out
 
 
@@ -214,13 +225,15 @@ def main() -> None:
         import kubernetes  # noqa: F401
     except ImportError:
         module.fail_json(msg=missing_required_lib("kubernetes"), exception=traceback.format_exc())
-    try:
-        api = connect(connection_options(module.params))
-        result = roll_out(api, rollout_options(module.params, module.check_mode), report=lambda line: None)
-    except PlatformError as error:
-        result = {**error.as_result(), "failed": True}
-    if not module._diff:
-        result.pop("diff", None)
+    result = concluded(
+        lambda: roll_out(
+            connect(connection_options(module.params)),
+            rollout_options(module.params, module.check_mode, module._diff),
+            report=silent,
+        ),
+        ReportFiles.asked_for("erp.platform.rollout", module.params, module.check_mode),
+        with_diff=module._diff,
+    )
     module.exit_json(**result, invocation=invocation(module.params))
 
 

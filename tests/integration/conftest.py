@@ -50,6 +50,9 @@ class Sandbox:
     def kubectl(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         return self._run_well("kubectl", *arguments, stdin=stdin)
 
+    def helm(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self._run_well("helm", *arguments)
+
     def aws(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self._run_well("aws", *arguments)
 

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.erp.platform.plugins.module_utils.api import Api
 from ansible_collections.erp.platform.plugins.module_utils.connection import connect
 from ansible_collections.erp.platform.plugins.module_utils.errors import PlatformError
+from ansible_collections.erp.platform.plugins.module_utils.progress import silent
 from ansible_collections.erp.platform.plugins.module_utils.rollout import Options, roll_out
 
 from .conftest import Sandbox
@@ -30,7 +31,7 @@ def rollout(api: Api) -> RollOut:
 
     def run(*manifests: Manifest, nodes: list[dict[str, Any]] | None = None, **options: Any) -> dict[str, Any]:
         described = nodes if nodes is not None else [{"name": "all", "manifests": list(manifests)}]
-        return roll_out(api, Options(nodes=described, **{"timeout_seconds": 30.0, **options}), lambda line: None)
+        return roll_out(api, Options(nodes=described, **{"timeout_seconds": 30.0, **options}), silent)
 
     return run
 

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.erp.platform.plugins.module_utils.connection import connect
 from ansible_collections.erp.platform.plugins.module_utils.errors import PlatformError
 from ansible_collections.erp.platform.plugins.module_utils.findings import FailFast
+from ansible_collections.erp.platform.plugins.module_utils.progress import silent
 from ansible_collections.erp.platform.plugins.module_utils.rollout import Options, RolloutFailed, roll_out
 
 from .conftest import Sandbox
@@ -27,7 +28,7 @@ def failing(sandbox: Sandbox) -> Fail:
         api = connect({"kubeconfig": sandbox.env["KUBECONFIG"]})
         described = nodes if nodes is not None else [{"name": "all", "manifests": list(manifests)}]
         with pytest.raises(RolloutFailed) as failed:
-            roll_out(api, Options(nodes=described, **{"timeout_seconds": 30.0, **options}), lambda line: None)
+            roll_out(api, Options(nodes=described, **{"timeout_seconds": 30.0, **options}), silent)
         return failed.value
 
     return run
@@ -138,7 +139,7 @@ def test_a_failed_rollout_goes_on_when_it_is_run_again(failing: Fail, sandbox: S
     failing(deployment(namespace, failure="ErrImagePull-not-found"))
     api = connect({"kubeconfig": sandbox.env["KUBECONFIG"]})
     repaired = [{"name": "all", "manifests": [deployment(namespace)]}]
-    result = roll_out(api, Options(nodes=repaired, timeout_seconds=30.0), lambda line: None)
+    result = roll_out(api, Options(nodes=repaired, timeout_seconds=30.0), silent)
     assert result["objects"][0]["status"] == "Current"
 
 
@@ -161,7 +162,7 @@ def test_a_user_who_may_not_is_told_what_is_missing(sandbox: Sandbox, namespace:
     api = connect({"kubeconfig": sandbox.env["KUBECONFIG"], "impersonate_user": "mallory"})
     nodes = [{"name": "all", "manifests": [config_map(namespace)]}]
     with pytest.raises(PlatformError) as refused:
-        roll_out(api, Options(nodes=nodes, timeout_seconds=10.0), lambda line: None)
+        roll_out(api, Options(nodes=nodes, timeout_seconds=10.0), silent)
     assert f"mallory may not get configmaps in namespace {namespace}" in str(refused.value)
 
 
@@ -175,3 +176,34 @@ def test_secret_values_are_in_no_message(failing: Fail, namespace: str) -> None:
     }
     error = failing(wrong, deployment(namespace, env=[from_config_map("x", "y")]))
     assert "do-not-print-me" not in json.dumps(error.as_result())
+
+
+def test_nodes_in_progress_are_finished_when_asked_for_and_nothing_new_is_started(
+    failing: Fail, namespace: str
+) -> None:
+    slow = deployment(namespace, "slow")
+    slow["spec"]["template"]["metadata"]["annotations"]["sandbox.erp.platform/start-seconds"] = "3"
+    nodes = [
+        {"name": "broken", "manifests": [deployment(namespace, "broken", failure="ErrImagePull-not-found")]},
+        {"name": "slow", "manifests": [slow]},
+        {"name": "after-slow", "manifests": [config_map(namespace, "after-slow")], "depends_on": ["slow"]},
+        {"name": "after-broken", "manifests": [config_map(namespace, "after-broken")], "depends_on": ["broken"]},
+    ]
+    finished = failing(nodes=nodes, on_failure="finish").as_result()
+    assert {node["name"]: node["status"] for node in finished["nodes"]} == {
+        "broken": "failed",
+        "slow": "ready",
+        "after-slow": "not started",
+        "after-broken": "not started",
+    }
+
+
+def test_nodes_in_progress_are_abandoned_by_default(failing: Fail, namespace: str) -> None:
+    nodes = [
+        {"name": "broken", "manifests": [deployment(namespace, "broken", failure="ErrImagePull-not-found")]},
+        {"name": "slow", "manifests": [deployment(namespace, "slow", failure="never-ready")]},
+    ]
+    start = time.monotonic()
+    abandoned = failing(nodes=nodes).as_result()
+    assert time.monotonic() - start < 15
+    assert {node["name"]: node["status"] for node in abandoned["nodes"]} == {"broken": "failed", "slow": "interrupted"}

@@ -9,6 +9,7 @@ from ansible_collections.erp.platform.plugins.module_utils.api import (
     ApiError,
     ConnectionFailed,
     ResourceType,
+    Untrusted,
     forbidden,
 )
 from ansible_collections.erp.platform.plugins.module_utils.apply import Conflict, conflicts_of
@@ -28,6 +29,7 @@ def error(status: int, message: str = "", **body: Any) -> ApiError:
     ("failure", "transient"),
     [
         (ConnectionFailed("refused"), True),
+        (Untrusted("certificate verify failed"), False),
         (error(429), True),
         (error(500, WEBHOOK), True),
         (error(500, "etcdserver: leader changed"), True),

@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.erp.platform.plugins.module_utils.evidence import evidence_of
 from ansible_collections.erp.platform.plugins.module_utils.findings import (
     FailFast,
-    LogSource,
-    evidence_of,
+    Finding,
     find,
-    log_source,
+    when_failed,
+    when_late,
 )
 from ansible_collections.erp.platform.plugins.module_utils.live import STORAGE_CLASSES, LiveState
+from ansible_collections.erp.platform.plugins.module_utils.objects import Ref, ref_of
+from ansible_collections.erp.platform.plugins.module_utils.status import NOT_FOUND, State, Status, status_of
 from ansible_collections.erp.platform.plugins.module_utils.watch import Changed, Listed, Scope
 
 EVENTS = Scope("v1", "Event", "erp")
@@ -82,13 +85,73 @@ def test_the_caller_says_how_many_restarts_are_a_crash_loop() -> None:
     assert find(fixture["object"], around(fixture), FailFast(crash_loop_restarts=3)) == []
 
 
-def test_a_crash_loop_is_explained_by_the_previous_log() -> None:
+def test_a_crash_loop_blames_its_container() -> None:
     fixture = FIXTURES["crash-loop-after-two-restarts"]
-    assert log_source(fixture["object"], around(fixture)) == LogSource("erp", "web-new-1", "web", previous=True)
+    (finding,) = find(fixture["object"], around(fixture), FailFast())
+    assert (finding.rule, finding.container, finding.subject["metadata"]["name"]) == ("crash-loop", "web", "web-new-1")
 
 
 def test_evidence_names_the_pods_state_and_the_last_warnings() -> None:
     fixture = FIXTURES["image-not-found-says-only-the-event"]
-    evidence = evidence_of(fixture["object"], around(fixture))
+    evidence = "\n".join(evidence_of(fixture["object"], around(fixture)))
     assert "pod web-new-1 container web: ImagePullBackOff" in evidence
     assert "event on pod web-new-1: Failed: Failed to pull image" in evidence
+
+
+def late(name: str) -> Finding:
+    obj = FIXTURES[name]["object"]
+    status = Status(State.IN_PROGRESS, "LessReady", "0/1 ready")
+    return when_late(ref_of(obj), status, [obj], around(FIXTURES[name]), 30.0)
+
+
+def test_at_the_deadline_one_restart_is_reason_enough() -> None:
+    assert late("crash-loop-after-one-restart").cause.startswith("not ready after 30 s: the container crashes again")
+
+
+def test_at_the_deadline_what_would_have_ended_it_soonest_comes_first() -> None:
+    finding = late("stateful-set-update-revision-fails")
+    assert finding.cause == "not ready after 30 s: the image does not exist in the registry"
+    assert finding.rule == "image-missing"
+
+
+def test_at_the_deadline_without_any_finding_the_status_and_the_next_look_are_said() -> None:
+    finding = late("container-starting")
+    assert finding.cause == "not ready after 30 s"
+    assert finding.evidence.startswith("InProgress LessReady: 0/1 ready\npod web-new-1 ")
+    assert finding.next_command == "kubectl -n erp describe pod web-new-1"
+
+
+def test_what_never_came_is_not_found_at_the_deadline() -> None:
+    finding = when_late(Ref("v1", "ConfigMap", "erp", "settings"), NOT_FOUND, [], LiveState(), 5.0)
+    assert (finding.rule, finding.cause) == ("not-found", "not ready after 5 s: does not exist")
+    assert finding.next_command == "kubectl -n erp get configmap"
+
+
+def test_a_service_that_waits_for_endpoints_is_explained_by_its_endpoints() -> None:
+    status = Status(State.IN_PROGRESS, "LessEndpoints", "0/1 ready endpoint")
+    finding = when_late(Ref("v1", "Service", "erp", "web"), status, [], LiveState(), 5.0)
+    assert finding.rule == "endpoints"
+
+
+def test_a_failed_job_is_explained_by_the_container_that_ended() -> None:
+    fixture = FIXTURES["job-container-failed"]
+    job = fixture["object"]
+    finding = when_failed(ref_of(job), status_of(job), [job], around(fixture))
+    assert (finding.rule, finding.container) == ("ended", "migrate")
+    assert finding.cause == "the Job failed: its pods failed too often; container migrate ended with exit code 3"
+    assert "BackoffLimitExceeded" in finding.evidence
+
+
+def test_a_deployment_without_progress_is_explained_by_its_pods() -> None:
+    fixture = FIXTURES["image-not-found"]
+    obj = fixture["object"]
+    status = Status(State.FAILED, "ProgressDeadlineExceeded", "timed out progressing")
+    finding = when_failed(ref_of(obj), status, [obj], around(fixture))
+    assert finding.cause == "the image does not exist in the registry"
+    assert finding.evidence.startswith("ProgressDeadlineExceeded: timed out progressing\n")
+
+
+def test_a_claim_that_lost_its_volume_says_so() -> None:
+    claim = {"kind": "PersistentVolumeClaim", "metadata": {"name": "data", "uid": "claim"}, "status": {"phase": "Lost"}}
+    finding = when_failed(Ref("v1", "PersistentVolumeClaim", "erp", "data"), status_of(claim), [claim], LiveState())
+    assert finding.cause == "the volume it was bound to is gone"

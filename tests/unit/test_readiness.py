@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from ansible_collections.erp.platform.plugins.module_utils.api import ApiError, ConnectionFailed, ResourceType
 from ansible_collections.erp.platform.plugins.module_utils.errors import PlatformError
+from ansible_collections.erp.platform.plugins.module_utils.progress import silent
 from ansible_collections.erp.platform.plugins.module_utils.readiness import Options, wait_until_ready
 
 OBJECTS = [{"kind": "ConfigMap", "namespace": "erp", "name": "settings"}]
@@ -30,15 +31,24 @@ class Silence:
     def close(self) -> None:
         self._closed.set()
 
+    def __enter__(self) -> Silence:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
 
 @dataclass
 class FakeApi:
-    """Has one ConfigMap. The gate's own LISTs, in the caller's thread, meet the faults one after another."""
+    """Has one ConfigMap. The gate's own LISTs, which are bounded in time, meet the faults one after another."""
 
     faults: Sequence[Exception]
     asked: int = 0
     host: str = "https://api.example"
-    caller: threading.Thread = field(default_factory=threading.current_thread)
+
+    def explained(self, error: ApiError | ConnectionFailed, object: str) -> PlatformError:
+        cause = "cannot be reached" if isinstance(error, ConnectionFailed) else "answers with an error"
+        return PlatformError(cause, object=object, evidence=str(error))
 
     def check(self) -> None:
         """It can be reached."""
@@ -46,8 +56,10 @@ class FakeApi:
     def type_of(self, api_version: str, kind: str) -> ResourceType:
         return ResourceType(api_version, kind, f"{kind.lower()}s", True)
 
-    def list(self, type_: ResourceType, namespace: str) -> dict[str, Any]:
-        if threading.current_thread() is self.caller:
+    def list(
+        self, type_: ResourceType, namespace: str, *, timeout_seconds: float | None = None, **_options: Any
+    ) -> dict[str, Any]:
+        if timeout_seconds is not None:
             self.asked += 1
             if self.asked <= len(self.faults):
                 raise self.faults[self.asked - 1]
@@ -59,7 +71,7 @@ class FakeApi:
 
 def wait(api: FakeApi, timeout_seconds: float) -> dict[str, Any]:
     options = Options(objects=OBJECTS, timeout_seconds=timeout_seconds)
-    return wait_until_ready(api, options, lambda line: None)  # type: ignore[arg-type]
+    return wait_until_ready(api, options, silent)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
