@@ -17,6 +17,7 @@ from . import process
 from .audit import AuditLog, reads_by_kind
 from .cluster import Cluster
 from .contenders import TOOLS, Job, empty_play
+from .errors import BenchError
 from .process import Ended
 from .results import FailureRun, Run
 from .workload import Workload, failing
@@ -112,7 +113,9 @@ class _Watch:
             output, _ = self.child.communicate(timeout=patience_seconds)
         except subprocess.TimeoutExpired:
             return None
-        return float(json.loads(output)["at_seconds"]) if output else None
+        if not output:
+            raise BenchError("the independent watch ended without a result; what it said stands above")
+        return float(json.loads(output)["at_seconds"])
 
 
 @contextmanager
@@ -129,7 +132,8 @@ def _watch(cluster: Cluster, namespace: str, goal: str) -> Iterator[_Watch]:
     )  # fmt: skip
     assert child.stdout is not None
     try:
-        child.stdout.readline()  # it watches
+        if not child.stdout.readline():
+            raise BenchError("the independent watch did not start; what it said stands above")
         yield _Watch(child)
     finally:
         child.kill()

@@ -295,6 +295,14 @@ class Api:
         """What the server says of itself: ``major``, ``minor``, ``gitVersion``. Times are to connect, to answer."""
         return self._json("get", "/version", _request_timeout=timeout_seconds)
 
+    def is_ready(self) -> bool:
+        """Whether the server says that it has read all it needs to answer, roles among it; everyone may ask that."""
+        try:
+            self._within(CHECK_SECONDS, lambda: self._data("get", "/readyz"))
+        except (ApiError, ConnectionFailed):
+            return False
+        return True
+
     def may(self, attributes: Mapping[str, str], timeout_seconds: tuple[float, float]) -> bool:
         """Whether these credentials may do what the resource attributes of a SelfSubjectAccessReview describe."""
         review = {

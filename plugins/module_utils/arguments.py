@@ -73,7 +73,7 @@ READINESS_GATE: dict[str, Any] = {
                 "type": "dict",
                 "options": {
                     "type": {"type": "str", "required": True},
-                    "status": {"type": "str", "default": "True"},
+                    "status": {"type": "str", "choices": ["True", "False", "Unknown"], "default": "True"},
                     "reason": {"type": "str"},
                 },
             },

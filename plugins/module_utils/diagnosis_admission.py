@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from .diagnosis_aws import ACCESS_DENIED, NO_TARGET_GROUP, iam_denied
 from .diagnosis_reads import Reads
 from .diagnosis_services import behind
 from .errors import PlatformError
@@ -86,7 +87,13 @@ def _limited(match: re.Match[str], ref: Ref) -> Explanation:
 
 
 def _denied(match: re.Match[str], _ref: Ref) -> Explanation:
-    because = f"admission webhook {match['name']} denied it: {match['said'].strip() or 'without saying why'}"
+    said = match["said"].strip()
+    because = f"admission webhook {match['name']} denied it: {said or 'without saying why'}"
+    if NO_TARGET_GROUP.search(said):
+        command = "aws elbv2 describe-target-groups --query 'TargetGroups[].TargetGroupArn'"
+        return Explanation(because, (), command)
+    if ACCESS_DENIED.search(said) and "arn:" in said:
+        return Explanation(because, (), iam_denied(said, "").next_command)
     return Explanation(because, (), _find_webhook(match["name"]))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from .diagnosis_aws import ACCESS_DENIED, NO_TARGET_GROUP, iam_denied
 from .diagnosis_reads import Answer, Reads, by_name
 from .diagnosis_services import behind
 from .did_you_mean import did_you_mean
@@ -17,15 +18,8 @@ METRICS_API = Ref("apiregistration.k8s.io/v1", "APIService", "", "v1beta1.metric
 CONTROLLER_LABEL = "app.kubernetes.io/name=aws-load-balancer-controller"
 _LOG_LINES = 200
 
-_NOT_AUTHORIZED = re.compile(
-    r"(?:User: )?(?P<user>arn:\S+) is not authorized to perform: (?P<action>\S+)"
-    r"(?: on resource: (?P<resource>[^\s\"]+))?"
-)
-_ACCESS_DENIED = re.compile(r"AccessDenied|UnauthorizedOperation|not authorized")
-_ASSUME_ROLE = re.compile(r"AssumeRole\w*")
 _NO_PROPERTY = re.compile(r"key (?P<property>\S+) does not exist in secret (?P<secret>\S+)")
 _DATA_KEY = re.compile(r"\(key: (?P<key>[^)]+)\)")
-_NO_TARGET_GROUP = re.compile(r"TargetGroupNotFound|target groups? .*not found", re.IGNORECASE)
 
 
 def explain_metrics(finding: Finding, reads: Reads) -> Explanation:
@@ -121,8 +115,8 @@ def external_secret_explanation(finding: Finding, store_ref: Ref, store: Answer,
     if "ResourceNotFoundException" in said or "Secret does not exist" in said:
         because = f"the secret {key} does not exist in AWS Secrets Manager{f' in {region}' if region else ''}"
         return Explanation(because, (), _aws("list-secrets --query 'SecretList[].Name'", region))
-    if _ACCESS_DENIED.search(said):
-        return _iam_denied(said, key)
+    if ACCESS_DENIED.search(said):
+        return iam_denied(said, key)
     return Explanation("", (), finding.next_command)
 
 
@@ -147,8 +141,8 @@ def explain_secret_store(finding: Finding, reads: Reads) -> Explanation:
     if secret and namespace and reads.get(Ref("v1", "Secret", namespace, str(secret))).is_absent:
         because = f"its Secret {secret} does not exist"
         return Explanation(because, (), f"kubectl -n {namespace} get secrets")
-    if _ACCESS_DENIED.search(said):
-        return _iam_denied(said, "")
+    if ACCESS_DENIED.search(said):
+        return iam_denied(said, "")
     return Explanation()
 
 
@@ -183,10 +177,10 @@ def binding_explanation(
     said = "\n".join([finding.evidence, *own])
     evidence = [f"log of the controller: {line[:400]}" for line in own]
     describe = f"aws elbv2 describe-target-groups --target-group-arns {arn}"
-    if _NO_TARGET_GROUP.search(said):
+    if NO_TARGET_GROUP.search(said):
         return Explanation(f"its target group does not exist: {arn}", evidence, describe)
-    if _ACCESS_DENIED.search(said):
-        denied = _iam_denied(said, arn)
+    if ACCESS_DENIED.search(said):
+        denied = iam_denied(said, arn)
         return Explanation(denied.because, evidence, denied.next_command)
     if "BackendNotFound" in said:
         service = ((finding.subject.get("spec") or {}).get("serviceRef") or {}).get("name")
@@ -233,8 +227,8 @@ def provisioning_explanation(finding: Finding, storage_class: str, provisioner: 
         if provisioner == "ebs.csi.aws.com":
             command = "aws eks describe-addon --addon-name aws-ebs-csi-driver --cluster-name …"
         return Explanation(because, (), command)
-    if _ACCESS_DENIED.search(finding.evidence):
-        return _iam_denied(finding.evidence, "")
+    if ACCESS_DENIED.search(finding.evidence):
+        return iam_denied(finding.evidence, "")
     ref = ref_of(finding.subject)
     return Explanation("", [f"storage class {storage_class}, provisioner {provisioner}"], ref.kubectl("describe"))
 
@@ -260,8 +254,8 @@ def explain_load_balancer(finding: Finding, reads: Reads) -> Explanation:
             return Explanation(because, [f"ingress classes that exist: {shown}"], "kubectl get ingressclass")
         if not wanted and len(classes) != 1:
             return Explanation("it names no ingressClassName", (), "kubectl get ingressclass")
-    if _ACCESS_DENIED.search(finding.evidence):
-        return _iam_denied(finding.evidence, "")
+    if ACCESS_DENIED.search(finding.evidence):
+        return iam_denied(finding.evidence, "")
     return Explanation()
 
 
@@ -298,21 +292,6 @@ def _scale_target(autoscaler: Object, reads: Reads) -> Answer:
     named = (autoscaler.get("spec") or {}).get("scaleTargetRef") or {}
     kind, version = str(named.get("kind")), str(named.get("apiVersion") or "apps/v1")
     return reads.get(Ref(version, kind, ref_of(autoscaler).namespace, str(named.get("name"))))
-
-
-def _iam_denied(said: str, key: str) -> Explanation:
-    if denied := _NOT_AUTHORIZED.search(said):
-        resource = denied["resource"] or key
-        user = denied["user"]
-        because = f"IAM does not allow {user} {denied['action'].rstrip(':')}" + (f" on {resource}" if resource else "")
-        # A session's ARN is not what policies are attached to: its role is.
-        principal = re.sub(r":sts::(\d+):assumed-role/([^/]+)/.*", r":iam::\1:role/\2", user)
-        command = f"aws iam simulate-principal-policy --policy-source-arn {principal} --action-names {denied['action']}"
-        return Explanation(because, (), f"{command} --resource-arns {resource}" if resource else command)
-    if _ASSUME_ROLE.search(said):
-        because = "IAM does not let it assume its role: the role's trust policy does not name this ServiceAccount"
-        return Explanation(because, (), "aws iam get-role --role-name … --query Role.AssumeRolePolicyDocument")
-    return Explanation(f"AWS denies the access{f' to {key}' if key else ''}", (), "aws sts get-caller-identity")
 
 
 def _aws(command: str, region: str) -> str:

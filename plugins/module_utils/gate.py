@@ -192,7 +192,8 @@ class Gate:
 
     def status(self, target: Target) -> Status:
         status = target.status(self.live)
-        if status.state is State.IN_PROGRESS and target.ref.kind == "PersistentVolumeClaim":
+        is_unbound = status.state is State.IN_PROGRESS and status.reason != "Resizing"
+        if is_unbound and target.ref.kind == "PersistentVolumeClaim":
             return self._status_of_claim(target, status)
         return status
 

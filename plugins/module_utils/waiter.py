@@ -219,7 +219,9 @@ class Waiter:
             for scope, answer in zip(scopes, looked, strict=True):
                 if answer.notice is not None:
                     self.live.take(answer.notice)
-                elif isinstance(answer.error, ApiError | ConnectionFailed):
+                elif isinstance(answer.error, NotServed):
+                    raise not_served(self._of_scope[scope][0].target.ref, answer.error)
+                elif answer.error is not None:
                     if not is_transient(answer.error) or time.monotonic() >= deadline:
                         raise self.api.explained(answer.error, str(scope))
                     again.append((scope, answer.error))
@@ -239,6 +241,9 @@ class Waiter:
             until = min(until, self._timers[0][0])
         if self.first_failure_at is not None and not self.has_collected:
             until = min(until, self.first_failure_at + COLLECT_SECONDS)
+        if self._explaining:
+            # The end waits for the explanation, whatever time it is.
+            until = max(until, time.monotonic() + COLLECT_SECONDS)
         try:
             timeout = 0.0 if self._due else max(0.0, until - time.monotonic())
             yield self._inbox.get(block=timeout > 0, timeout=timeout or None)
@@ -247,7 +252,7 @@ class Waiter:
         except queue.Empty:
             return
 
-    def _collect_due(self, now: float) -> list[Waited]:
+    def _note_touched(self) -> None:
         for touched in self.live.touched():
             if isinstance(touched, Scope):
                 if touched in self._unsynced and self.live.is_synced(touched):
@@ -257,6 +262,9 @@ class Waiter:
             kind, namespace, name = touched
             for identity in ((kind, namespace, name), (kind, namespace, ""), (kind, "", "")):
                 self._due.update(dict.fromkeys(self._touched_by.get(identity, ())))
+
+    def _collect_due(self, now: float) -> list[Waited]:
+        self._note_touched()
         while self._timers and self._timers[0][0] <= now:
             at, _number, waited = heapq.heappop(self._timers)
             if waited.look_at == at:
@@ -280,6 +288,7 @@ class Waiter:
         for waited in late:
             if self._judge(waited, time.monotonic(), changed):
                 self._too_late(waited, answers[waited.target.scope].error)
+        self._note_touched()
 
     def _judge(self, waited: Waited, now: float, changed: dict[Waited, None]) -> bool:
         """Look at a target; returns whether it is too late for it."""
@@ -318,12 +327,12 @@ class Waiter:
     def _show(self, waited: Waited, *, first: bool, was_current: bool) -> None:
         """Say what is new about a target: an outcome at once, any other state when it has lasted for a moment."""
         now = time.monotonic()
-        text = self._gate.progress(waited.target, waited.status)
         is_outcome = waited.is_current or was_current
+        if not is_outcome and len(self._waited) > FLOOD:
+            return
+        text = self._gate.progress(waited.target, waited.status)
         if text == waited.shown:
             waited.show_at = None
-            return
-        if not is_outcome and len(self._waited) > FLOOD:
             return
         if not is_outcome and (waited.show_at is None or now < waited.show_at):
             waited.show_at = waited.show_at or now + LASTING_SECONDS
@@ -365,12 +374,21 @@ class Waiter:
 
             self._diagnosis = Diagnosis(self.api)
         diagnosis, ref, objects = self._diagnosis, waited.target.ref, waited.target.objects(self.live)
+        unexplained = PlatformError(finding.cause, str(ref), finding.evidence, finding.next_command)
+
+        def explain() -> None:
+            try:
+                failure = diagnosis.complete(ref, finding, objects)
+            except Exception as error:  # noqa: BLE001 - a bug in an explanation must not hide what it should explain
+                unexplained.evidence += f"\n(no further explanation: {type(error).__name__}: {error})"
+                failure = unexplained
+            self._inbox.put(_Explained(waited, failure))
+
         self._explaining += 1
         if len(self.failures) + self._explaining > EXPLAINED:
-            failure = PlatformError(finding.cause, str(ref), finding.evidence, finding.next_command)
-            self._inbox.put(_Explained(waited, failure))
-            return
-        self._workers.submit(lambda: self._inbox.put(_Explained(waited, diagnosis.complete(ref, finding, objects))))
+            self._inbox.put(_Explained(waited, unexplained))
+        else:
+            self._workers.submit(explain)
 
     def _too_late(self, waited: Waited, error: ApiError | ConnectionFailed | NotServed | None) -> None:
         ref, status = waited.target.ref, waited.status

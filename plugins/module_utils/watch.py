@@ -30,8 +30,8 @@ EARLY_END_SECONDS = 1.0
 # A CRD that comes while it is waited for should be noticed quickly.
 NOT_SERVED_SECONDS = 1.0
 # An API server that has just started refuses rightful requests until it has read roles and tokens. Who was let in
-# before is taken to be refused only after this time.
-REFUSAL_SECONDS = 10.0
+# before, or is refused by a server that is not ready, is taken to be refused only after this time.
+REFUSAL_SECONDS = 30.0
 # Answered with errors so often, a watch may never come to be; listing goes on nevertheless.
 RESUME_TRIES = 3
 
@@ -207,7 +207,9 @@ class _Watch:
             return False
         now = time.monotonic()
         self._refused_since = now if self._refused_since is None else self._refused_since
-        return not self._was_let_in or now - self._refused_since >= REFUSAL_SECONDS
+        if now - self._refused_since >= REFUSAL_SECONDS:
+            return True
+        return not self._was_let_in and self._api.is_ready()
 
     def _failed(self, error: ApiError | ConnectionFailed) -> float:
         """Decides whether to go on from the same version (not where that is what is wrong, as in 410); returns for how

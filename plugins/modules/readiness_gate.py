@@ -74,13 +74,15 @@ options:
           status:
             description: The status it must have.
             type: str
+            choices: ["True", "False", "Unknown"]
             default: "True"
           reason:
             description: The reason it must have; any if not set.
             type: str
       ready_when:
         description:
-          - A JMESPath expression over the object that yields V(true) when it is ready, for what no condition tells.
+          - A JMESPath expression over the object that yields the boolean V(true) when it is ready, for what no condition
+            tells. Texts stand in single quotes; C(!) binds tighter than a dot, so that C(!(status.x)) is meant.
           - Otherwise as O(objects[].condition), which excludes it.
         type: str
         version_added: 0.2.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
 from ansible.plugins.action import ActionBase
@@ -13,6 +13,11 @@ from ansible_collections.erp.platform.plugins.module_utils.errors import Platfor
 from ansible_collections.erp.platform.plugins.module_utils.plain import plain
 from ansible_collections.erp.platform.plugins.module_utils.progress import Report, shown, silent
 from ansible_collections.erp.platform.plugins.module_utils.report_files import ReportFiles, concluded
+
+with suppress(ImportError):
+    # The controller loads an action's file once and forks each task from there: imported here, the client costs its
+    # quarter of a second once per playbook, not once per task. What is missing is said by the task that needs it.
+    import kubernetes  # noqa: F401
 
 
 class LiveAction(ActionBase):

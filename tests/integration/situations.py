@@ -41,9 +41,11 @@ def diagnose(sandbox: Sandbox, namespace: str) -> Diagnose:
     return run
 
 
-def diagnose_all(sandbox: Sandbox, namespace: str, kind: str, names: Iterable[str]) -> dict[str, PlatformError]:
+def diagnose_all(
+    sandbox: Sandbox, namespace: str, kind: str, names: Iterable[str], *, timeout_seconds: float = 30.0
+) -> dict[str, PlatformError]:
     """Gate objects of a kind together; returns the failures by name."""
-    failures = _failures(sandbox, [_described(kind, namespace, name) for name in names], 30.0)
+    failures = _failures(sandbox, [_described(kind, namespace, name) for name in names], timeout_seconds)
     return {failure.object.rpartition("/")[2]: failure for failure in failures}
 
 

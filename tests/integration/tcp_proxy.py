@@ -53,6 +53,11 @@ class Proxy:
         """Each connection passes on a few bytes at a time."""
         self._bytes_per_second = bytes_per_second
 
+    def lead_to(self, host: str, port: int) -> None:
+        """Every connection ends, and new ones lead to another server."""
+        self._target = (host, port)
+        self._break(_Connection.end)
+
     def mend(self) -> None:
         self._on_accept = None
 

@@ -17,6 +17,7 @@ from .conftest import Sandbox
 from .manifests import Manifest, config_map, deployment
 from .situations import Diagnose, apply, diagnose, diagnose_all, failing, pod_of
 
+GATE = "target-health.elbv2.k8s.aws/web-tgb"
 REGISTRY = "registry.example"
 PASSWORD = "never-to-be-shown"
 EXPECTED = yaml.safe_load((Path(__file__).parent / "diagnoses/pods.yml").read_text())
@@ -69,7 +70,12 @@ def situations(ns: str) -> list[Manifest]:
     on_kafka = deployment(ns, "on-kafka")
     pod_of(on_kafka)["spec"]["nodeSelector"] = {"workload": "kafka"}
     gated = deployment(ns, "gated")
-    pod_of(gated)["spec"]["readinessGates"] = [{"conditionType": "target-health.elbv2.k8s.aws/web-tgb"}]
+    unhealthy = deployment(ns, "unhealthy")
+    for manifest in (gated, unhealthy):
+        pod_of(manifest)["spec"]["readinessGates"] = [{"conditionType": GATE}]
+    kafka_broker = failing(ns, "kafka", "never-ready")
+    kafka_broker["kind"] = "StatefulSet"
+    kafka_broker["spec"].update(replicas=3, serviceName="kafka")
     needs_init = failing(ns, "init-fails", "init-crash", annotations={"sandbox.erp.platform/exit-code": "127"})
     pod_of(needs_init)["spec"]["initContainers"] = [{"name": "migrate", "image": f"{REGISTRY}/migrate:1"}]
     sidecar = failing(ns, "sidecar-fails", "init-crash")
@@ -112,6 +118,8 @@ def situations(ns: str) -> list[Manifest]:
         wants_claim,
         on_kafka,
         gated,
+        unhealthy,
+        kafka_broker,
     ]
 
 
@@ -164,32 +172,54 @@ def kafka(sandbox: Sandbox) -> str:
     return ", ".join(node["metadata"]["name"] for node in nodes)
 
 
-def test_at_the_deadline_a_failing_probe_is_the_reason(said: Diagnose, space: str) -> None:
-    error = said("Deployment", "not-ready", timeout_seconds=1.0)
-    assert error.cause == "not ready after 1 s: the readiness probe of container web fails"
+@pytest.fixture(scope="module")
+def late(sandbox: Sandbox, space: str) -> Mapping[str, PlatformError]:
+    """What a gate says at its deadline about pods that run but never get ready, by name."""
+    pod = ("pod", "-l", "app=unhealthy")
+    sandbox.kubectl("-n", space, "wait", *pod, "--for=condition=ContainersReady", "--timeout=60s")
+    name = sandbox.kubectl("-n", space, "get", *pod, "-o", "name").stdout.strip()
+    gate = {"type": GATE, "status": "False", "reason": "Target.Timeout", "message": "Request timed out"}
+    conditions = json.dumps({"status": {"conditions": [gate]}})
+    sandbox.kubectl("-n", space, "patch", name, "--subresource=status", "-p", conditions)
+    sandbox.kubectl("-n", space, "wait", "pod/kafka-0", "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
+    deployments = diagnose_all(sandbox, space, "Deployment", ["not-ready", "gated", "unhealthy"], timeout_seconds=6.0)
+    return {**deployments, **diagnose_all(sandbox, space, "StatefulSet", ["kafka"], timeout_seconds=4.0)}
+
+
+def test_at_the_deadline_a_failing_probe_is_the_reason(late: Mapping[str, PlatformError], space: str) -> None:
+    error = late["not-ready"]
+    assert because(error) == "the readiness probe of container web fails"
     assert "Readiness probe failed: HTTP probe failed with statuscode: 503" in error.evidence
     assert "log of container web:\n  simulated container" in error.evidence
     assert re.fullmatch(rf"kubectl -n {space} logs not-ready-\S+ -c web", error.next_command)
 
 
-def test_at_the_deadline_an_unmet_readiness_gate_is_the_reason(said: Diagnose, space: str) -> None:
-    error = said("Deployment", "gated", timeout_seconds=1.0)
-    gate = "target-health.elbv2.k8s.aws/web-tgb"
+def test_at_the_deadline_an_unmet_readiness_gate_is_the_reason(late: Mapping[str, PlatformError], space: str) -> None:
+    error = late["gated"]
     registered = "the AWS Load Balancer Controller has not registered the pod"
-    assert error.cause == f"not ready after 1 s: its readiness gate {gate} is not met: {registered}"
-    assert f"{gate}: nobody has set this condition" in error.evidence
+    assert because(error) == f"its readiness gate {GATE} is not met: {registered}"
+    assert f"{GATE}: nobody has set this condition" in error.evidence
     assert error.next_command == f"kubectl -n {space} describe targetgroupbinding web-tgb"
 
 
-def test_an_unhealthy_target_is_said_to_be_unhealthy(sandbox: Sandbox, said: Diagnose, space: str) -> None:
-    pod = sandbox.kubectl("-n", space, "get", "pods", "-l", "app=gated", "-o", "name").stdout.strip()
-    gate = {"type": "target-health.elbv2.k8s.aws/web-tgb", "status": "False", "reason": "Target.Timeout"}
-    conditions = {"status": {"conditions": [{**gate, "message": "Request timed out"}]}}
-    sandbox.kubectl("-n", space, "patch", pod, "--subresource=status", "-p", json.dumps(conditions))
-    error = said("Deployment", "gated", timeout_seconds=1.0)
-    assert error.cause.endswith("the load balancer's health check does not pass: Request timed out")
+def test_an_unhealthy_target_is_said_to_be_unhealthy(late: Mapping[str, PlatformError]) -> None:
+    error = late["unhealthy"]
+    assert because(error).endswith("the load balancer's health check does not pass: Request timed out")
     assert "Target.Timeout: Request timed out" in error.evidence
     assert error.next_command.startswith("aws elbv2 describe-target-health --target-group-arn ")
+
+
+def test_pods_of_a_stateful_set_that_wait_for_a_lower_one_say_so(late: Mapping[str, PlatformError], space: str) -> None:
+    error = late["kafka"]
+    assert because(error) == "2 of 3 pods are not made until pod kafka-0 is ready"
+    assert "pod kafka-0 ContainersNotReady" in error.evidence
+    assert error.next_command == f"kubectl -n {space} describe pod kafka-0"
+
+
+def because(error: PlatformError) -> str:
+    after, _colon, rest = error.cause.partition(": ")
+    assert re.fullmatch(r"not ready after \d+ s", after)
+    return rest
 
 
 def test_a_pod_that_wants_more_than_any_node_has_is_told_how_much_that_is(
@@ -229,19 +259,6 @@ def test_a_job_that_failed_shows_how_its_container_ended(sandbox: Sandbox, said:
     )
     assert "UnknownHostException: mysql-service" in error.evidence
     assert error.next_command == f"kubectl -n {space} get services"
-
-
-def test_pods_of_a_stateful_set_that_wait_for_a_lower_one_say_so(sandbox: Sandbox, said: Diagnose, space: str) -> None:
-    manifest = failing(space, "kafka", "never-ready")
-    manifest["kind"] = "StatefulSet"
-    manifest["spec"].update(replicas=3, serviceName="kafka")
-    apply(sandbox, [manifest])
-    sandbox.kubectl("-n", space, "wait", "pod/kafka-0", "--for=create", "--timeout=60s")
-    sandbox.kubectl("-n", space, "wait", "pod/kafka-0", "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
-    error = said("StatefulSet", "kafka", timeout_seconds=1.0)
-    assert error.cause == "not ready after 1 s: 2 of 3 pods are not made until pod kafka-0 is ready"
-    assert "pod kafka-0 ContainersNotReady" in error.evidence
-    assert error.next_command == f"kubectl -n {space} describe pod kafka-0"
 
 
 def test_no_secret_is_in_any_of_it(failures: Mapping[str, PlatformError]) -> None:

@@ -20,12 +20,12 @@ from ansible_collections.erp.platform.plugins.module_utils.readiness import NotR
 from ansible_collections.erp.platform.plugins.module_utils.readiness import Options as GateOptions
 from ansible_collections.erp.platform.plugins.module_utils.rollout import Options, roll_out
 
-from .conftest import Sandbox
+from .conftest import REPOSITORY, Sandbox
 from .manifests import Manifest, config_map, deployment
 from .requests_made import recorded
 from .tcp_proxy import Proxy, every
 
-START_SECONDS = 3.0
+START_SECONDS = 2.0
 
 
 @pytest.fixture
@@ -83,8 +83,8 @@ def after(seconds: float, act: Any) -> threading.Timer:
 def test_it_goes_on_when_the_connection_is_cut_while_it_waits(
     kubeconfig: dict[str, Any], proxy: Proxy, namespace: str
 ) -> None:
-    after(1.5, proxy.cut)
-    after(3.0, proxy.mend)
+    after(1.0, proxy.cut)
+    after(2.5, proxy.mend)
     nodes = [
         {"name": "web", "manifests": [slow_start(namespace)]},
         {"name": "after", "manifests": [config_map(namespace, "after")], "depends_on": ["web"]},
@@ -100,10 +100,10 @@ def test_it_goes_on_at_once_after_resets_and_says_that_they_happened(
     api = connect({"kubeconfig": kubeconfig})
     requests = recorded(api)
     start = time.monotonic()
-    after(1.0, proxy.reset)
+    after(0.8, proxy.reset)
     result = wait_until_ready(api, gate(starting, 20.0), lambda text, level: said.append((text, level)))
     assert result["ready"]
-    assert time.monotonic() - start < START_SECONDS + 1.5
+    assert time.monotonic() - start < START_SECONDS + 2
     interruptions = [(text, level) for text, level in said if "interrupted" in text]
     assert 1 <= len(interruptions) <= len(requests.watches())
     assert {level for _text, level in interruptions} == {Level.DETAIL}
@@ -115,7 +115,7 @@ def test_a_broken_stream_is_continued_where_it_broke_and_not_listed_again(
     api = connect({"kubeconfig": kubeconfig})
     requests = recorded(api)
     after(0.5, proxy.reset)
-    after(1.5, proxy.reset)
+    after(1.2, proxy.reset)
     wait_until_ready(api, gate(starting, 20.0), silent)
     deployments = f"/apis/apps/v1/namespaces/{starting}/deployments"
     assert requests.watches()[deployments] == 3
@@ -131,7 +131,7 @@ def test_it_notices_connections_that_stay_open_in_silence(
     kubeconfig: dict[str, Any], proxy: Proxy, starting: str, fault: str
 ) -> None:
     start = time.monotonic()
-    after(1.2, getattr(proxy, fault))
+    after(0.8, getattr(proxy, fault))
     assert wait_until_ready(connect({"kubeconfig": kubeconfig}), gate(starting, 30.0), silent)["ready"]
     assert time.monotonic() - start < START_SECONDS + 3
 
@@ -140,8 +140,8 @@ def test_it_notices_connections_that_stay_open_in_silence(
 def test_it_goes_on_when_a_proxy_that_swallowed_everything_works_again(
     kubeconfig: dict[str, Any], proxy: Proxy, starting: str
 ) -> None:
-    after(1.2, proxy.stall)
-    after(4.0, proxy.mend)
+    after(0.8, proxy.stall)
+    after(3.0, proxy.mend)
     assert wait_until_ready(connect({"kubeconfig": kubeconfig}), gate(starting, 30.0), silent)["ready"]
 
 
@@ -179,10 +179,10 @@ def test_a_connection_that_stays_silent_ends_at_the_deadline_and_not_much_later(
 def test_what_became_ready_while_events_were_swallowed_is_ready_at_the_deadline(
     kubeconfig: dict[str, Any], proxy: Proxy, starting: str
 ) -> None:
-    after(1.0, proxy.swallow)
+    after(0.8, proxy.swallow)
     start = time.monotonic()
-    assert wait_until_ready(connect({"kubeconfig": kubeconfig}), gate(starting, 6.0), silent)["ready"]
-    assert time.monotonic() - start < 12
+    assert wait_until_ready(connect({"kubeconfig": kubeconfig}), gate(starting, 4.0), silent)["ready"]
+    assert time.monotonic() - start < 9
 
 
 def test_a_server_that_another_authority_signed_is_not_trusted_and_that_is_said(
@@ -192,6 +192,18 @@ def test_a_server_that_another_authority_signed_is_not_trusted_and_that_is_said(
     with pytest.raises(PlatformError, match="certificate is not trusted") as untrusted:
         wait_until_ready(connect({"kubeconfig": kubeconfig}), gate(starting, 10.0), silent)
     assert "certificate verify failed" in untrusted.value.evidence
+
+
+def test_a_server_that_takes_the_place_of_the_other_while_it_waits_is_not_trusted(
+    sandbox: Sandbox, kubeconfig: dict[str, Any], proxy: Proxy, starting: str
+) -> None:
+    # The controller manager signs its own certificate.
+    ports = json.loads((REPOSITORY / ".sandbox" / sandbox.name / "sandbox.json").read_text())["ports"]
+    after(0.8, lambda: proxy.lead_to("127.0.0.1", ports["controller_manager"]))
+    start = time.monotonic()
+    with pytest.raises(NotReady, match="certificate is not trusted"):
+        wait_until_ready(connect({"kubeconfig": kubeconfig}), gate(starting, 30.0), silent)
+    assert time.monotonic() - start < 5
 
 
 # It asks no more than it has to
@@ -225,11 +237,11 @@ def test_a_proxy_that_resets_everything_twice_a_second_is_left_alone_in_between(
 def test_a_server_that_cannot_be_reached_is_tried_with_growing_pauses(
     kubeconfig: dict[str, Any], proxy: Proxy, starting: str
 ) -> None:
-    after(1.0, proxy.cut)
+    after(0.8, proxy.cut)
     tried: list[int] = []
-    after(1.2, lambda: tried.append(proxy.accepted))
-    after(4.2, lambda: tried.append(proxy.accepted))
-    after(4.3, proxy.mend)
+    after(1.0, lambda: tried.append(proxy.accepted))
+    after(4.0, lambda: tried.append(proxy.accepted))
+    after(4.1, proxy.mend)
     api = connect({"kubeconfig": kubeconfig})
     requests = recorded(api)
     assert wait_until_ready(api, gate(starting, 30.0), silent)["ready"]

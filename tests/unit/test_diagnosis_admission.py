@@ -17,6 +17,7 @@ POD_SECURITY = (
     'pods "web-1" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false '
     '(container "web" must set securityContext.allowPrivilegeEscalation=false), host namespaces (hostNetwork=true)'
 )
+DENIED = "AccessDenied: User: arn:aws:iam::1:role/x is not authorized to perform: elasticloadbalancing:DescribeRules"
 UNANSWERED = (
     'Internal error occurred: failed calling webhook "mpod.elbv2.k8s.aws": failed to call webhook: Post '
     '"https://lbc-webhook.kube-system.svc:443/mutate?timeout=10s": no endpoints available for service "lbc-webhook"'
@@ -52,6 +53,19 @@ UNANSWERED = (
             (
                 "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations -o yaml | grep -B 20 "
                 "policy.example.com"
+            ),
+        ),
+        (
+            'admission webhook "mtargetgroupbinding.elbv2.k8s.aws" denied the request: TargetGroupNotFound: not found',
+            "admission webhook mtargetgroupbinding.elbv2.k8s.aws denied it: TargetGroupNotFound: not found",
+            "aws elbv2 describe-target-groups --query 'TargetGroups[].TargetGroupArn'",
+        ),
+        (
+            f'admission webhook "tgb.elbv2.k8s.aws" denied the request: {DENIED}',
+            f"admission webhook tgb.elbv2.k8s.aws denied it: {DENIED}",
+            (
+                "aws iam simulate-principal-policy --policy-source-arn arn:aws:iam::1:role/x "
+                "--action-names elasticloadbalancing:DescribeRules"
             ),
         ),
         (

@@ -82,7 +82,11 @@ class FakeApi:
     watched_from: list[str] = field(default_factory=list)
     watched_seconds: list[tuple[int, float]] = field(default_factory=list)
     field_selectors: list[str] = field(default_factory=list)
+    ready: bool = True
     listed: int = 0
+
+    def is_ready(self) -> bool:
+        return self.ready
 
     def type_of(self, api_version: str, kind: str) -> ResourceType:
         if self.types:
@@ -273,6 +277,11 @@ def test_who_was_let_in_before_is_not_refused_by_a_server_that_has_just_started(
     api = FakeApi([listed(1)], [Stream([], "end"), refusal, refusal, Stream([added(2)], "silence")])
     assert [type(notice) for notice in run(api, 3)] == [Listed, Interrupted, Changed]
     assert api.listed == 1
+
+
+def test_a_server_that_is_not_ready_is_not_believed_to_refuse() -> None:
+    api = FakeApi([FORBIDDEN, FORBIDDEN, listed(1)], [endless()], ready=False)
+    assert [type(notice) for notice in run(api, 2)] == [Interrupted, Listed]
 
 
 def test_a_refusal_that_lasts_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
