@@ -62,8 +62,8 @@ def running_cluster(pods: int, peers: Mapping[str, Path], folder: Path) -> Itera
     """A fresh sandbox with room for `pods` pods; ended and deleted with the block."""
     layout = Layout(SANDBOX)
     lifecycle.down(layout)
-    lifecycle.up(layout)
     try:
+        lifecycle.up(layout)
         record = load_record(layout)
         assert record is not None
         for name, path in peers.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -152,7 +151,7 @@ def test_credentials_that_expire_while_it_waits_are_renewed_and_it_goes_on(
     api = connect({"kubeconfig": account.kubeconfig(plugin.user)})
     requests = recorded(api)
     plugin.gives(account.token())
-    threading.Timer(1.0, expiring).start()
+    requests.once_watching(expiring)
     said: list[str] = []
     assert wait_until_ready(api, web(account.namespace, 40.0), lambda text, level: said.append(text))["ready"]
     assert requests.refused >= 1, "the first token never expired"
@@ -172,7 +171,7 @@ def test_credentials_that_cannot_be_renewed_end_it_with_what_the_plugin_says(
     start_web(40.0)
     api = connect({"kubeconfig": account.kubeconfig(plugin.user)})
     plugin.fails()
-    threading.Timer(0.5, expiring).start()
+    recorded(api).once_watching(expiring)
     start = time.monotonic()
     with pytest.raises(NotReady, match="does not accept the credentials") as refused:
         wait_until_ready(api, web(account.namespace, 40.0), silent)
@@ -205,7 +204,7 @@ def refusal_of(account: Account) -> str:
             web(account.namespace, 30.0),
             silent,
         )
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 10
     (failure,) = refused.value.failures()
     assert f"--as {user(account)}" in failure.next_command
     return failure.cause
