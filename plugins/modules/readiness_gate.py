@@ -82,7 +82,7 @@ options:
       ready_when:
         description:
           - A JMESPath expression over the object that yields the boolean V(true) when it is ready, for what no
-            condition tells. Texts stand in single quotes; C(!) binds tighter than a dot, so write C(!(status.x\)).
+            condition tells. Texts stand in single quotes; C(!) binds tighter than a dot, so write V(!(status.x\)).
           - Otherwise as O(objects[].condition), which excludes it.
         type: str
         version_added: 0.2.0
