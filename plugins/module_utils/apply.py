@@ -118,6 +118,8 @@ def refusal(ref: Ref, type_: ResourceType, api: Api, error: ApiError) -> Platfor
             evidence="\n".join(causes) or str(error),
             next_command=f"give the object a new name, or delete the old one: {ref.kubectl('delete')}",
         )
+    if (explained := _explained(api, ref, error)) is not None:
+        return explained
     return PlatformError(
         "the API server refuses the object",
         object=str(ref),
@@ -126,8 +128,10 @@ def refusal(ref: Ref, type_: ResourceType, api: Api, error: ApiError) -> Platfor
     )
 
 
-def unreachable(ref: Ref, error: ApiError | ConnectionFailed) -> PlatformError:
+def unreachable(ref: Ref, api: Api, error: ApiError | ConnectionFailed) -> PlatformError:
     """An error that did not heal in the time there was."""
+    if isinstance(error, ApiError) and (explained := _explained(api, ref, error)) is not None:
+        return explained
     cause = (
         "the API server could not be reached"
         if isinstance(error, ConnectionFailed)
@@ -139,6 +143,14 @@ def unreachable(ref: Ref, error: ApiError | ConnectionFailed) -> PlatformError:
         evidence=str(error),
         next_command="kubectl get --raw /readyz?verbose",
     )
+
+
+def _explained(api: Api, ref: Ref, error: ApiError) -> PlatformError | None:
+    """What refused it and why, if the message is of a form that is known: a quota, a webhook, Pod Security."""
+    # Only failures need it, and it is half of the code.
+    from .diagnosis import Diagnosis
+
+    return Diagnosis(api).refused(ref, str(error))
 
 
 def not_served(ref: Ref, error: NotServed) -> PlatformError:

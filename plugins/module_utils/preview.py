@@ -91,7 +91,7 @@ class Preview:
                 )
             return applying.not_served(ref, error)
         except (ApiError, ConnectionFailed) as error:
-            return applying.unreachable(ref, error)
+            return applying.unreachable(ref, self._api, error)
         try:
             before = self._api.get(ref)
             if self._apply_set is not None and not self._force:
@@ -101,7 +101,7 @@ class Preview:
         except PlatformError as error:
             return error
         except ConnectionFailed as error:
-            return applying.unreachable(ref, error)
+            return applying.unreachable(ref, self._api, error)
         except ApiError as error:
             # A node before this one would create it, or an earlier phase of the same run.
             if error.status == 404 and error.details.get("kind") == "namespaces":

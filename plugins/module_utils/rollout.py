@@ -376,7 +376,7 @@ class _Run:
                 if not is_transient(error):
                     raise self._refusal(ref, error) from error
                 if time.monotonic() >= deadline:
-                    raise applying.unreachable(ref, error) from error
+                    raise applying.unreachable(ref, self._api, error) from error
                 failure = error
             attempt += 1
             pause = min(backoff_seconds(attempt, failure), max(0.0, deadline - time.monotonic()))
@@ -385,7 +385,7 @@ class _Run:
 
     def _refusal(self, ref: Ref, error: ApiError | ConnectionFailed) -> PlatformError:
         if not isinstance(error, ApiError):
-            return applying.unreachable(ref, error)
+            return applying.unreachable(ref, self._api, error)
         return applying.refusal(ref, self._api.type_of(ref.api_version, ref.kind), self._api, error)
 
     # The apply set

@@ -6,7 +6,6 @@ one it reconnects without backoff, and on a dead connection it hangs.
 
 from __future__ import annotations
 
-import queue
 import random
 import threading
 import time
@@ -231,13 +230,3 @@ def _typed(items: Sequence[Manifest], scope: Scope) -> Iterator[Manifest]:
     # Items of a list carry neither apiVersion nor kind.
     for item in items:
         yield {"apiVersion": scope.api_version, "kind": scope.kind, **item}
-
-
-def drain(notices: queue.SimpleQueue[object], first: object) -> Iterator[object]:
-    """The first and everything else that is in the queue by now."""
-    yield first
-    while True:
-        try:
-            yield notices.get_nowait()
-        except queue.Empty:
-            return
