@@ -222,7 +222,7 @@ class Waiter:
                 elif isinstance(answer.error, NotServed):
                     raise not_served(self._of_scope[scope][0].target.ref, answer.error)
                 elif answer.error is not None:
-                    if not is_transient(answer.error) or time.monotonic() >= deadline:
+                    if not _may_heal(answer.error) or time.monotonic() >= deadline:
                         raise self.api.explained(answer.error, str(scope))
                     again.append((scope, answer.error))
             scopes = [scope for scope, _error in again]
@@ -362,7 +362,7 @@ class Waiter:
 
     # Failures
 
-    def _give_up(self, waited: Waited, finding: Finding) -> None:
+    def _give_up(self, waited: Waited, finding: Finding, *, explain: bool = True) -> None:
         """The target has failed; its failure follows as soon as it is explained."""
         self._current -= waited.is_current
         waited.given_up = True
@@ -376,7 +376,7 @@ class Waiter:
         diagnosis, ref, objects = self._diagnosis, waited.target.ref, waited.target.objects(self.live)
         unexplained = PlatformError(finding.cause, str(ref), finding.evidence, finding.next_command)
 
-        def explain() -> None:
+        def complete() -> None:
             try:
                 failure = diagnosis.complete(ref, finding, objects)
             except Exception as error:  # noqa: BLE001 - a bug in an explanation must not hide what it should explain
@@ -385,10 +385,10 @@ class Waiter:
             self._inbox.put(_Explained(waited, failure))
 
         self._explaining += 1
-        if len(self.failures) + self._explaining > EXPLAINED:
+        if not explain or len(self.failures) + self._explaining > EXPLAINED:
             self._inbox.put(_Explained(waited, unexplained))
         else:
-            self._workers.submit(explain)
+            self._workers.submit(complete)
 
     def _too_late(self, waited: Waited, error: ApiError | ConnectionFailed | NotServed | None) -> None:
         ref, status = waited.target.ref, waited.status
@@ -404,7 +404,8 @@ class Waiter:
         if error is not None:
             said = f"as last heard of; the API server could not be asked again: {error}"
             finding = replace(finding, evidence="\n".join([finding.evidence, said]))
-        self._give_up(waited, finding)
+        # Whoever gave no answer at the last look gives none to what would explain it either.
+        self._give_up(waited, finding, explain=not isinstance(error, ConnectionFailed))
 
     def _fail(self, waited: Waited, failure: PlatformError) -> None:
         self._current -= waited.is_current
@@ -433,6 +434,12 @@ class Waiter:
             return _Looked(None, listed(self.api, scope, timeout_seconds))
         except (ApiError, ConnectionFailed, NotServed) as error:
             return _Looked(error)
+
+
+def _may_heal(error: ApiError | ConnectionFailed) -> bool:
+    # An API server that has just been started refuses what it will allow in a moment; where that is final, the watch
+    # of the same scope says so.
+    return is_transient(error) or (isinstance(error, ApiError) and error.status in (401, 403))
 
 
 def listed(api: Api, scope: Scope, timeout_seconds: float) -> Listed:

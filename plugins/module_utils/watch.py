@@ -152,6 +152,10 @@ class _Watch:
                     self._put(Refused(self._scope, error))
                     return
                 pause_seconds = self._failed(error)
+            except Exception as error:  # noqa: BLE001 - a bug must end the waiting with its message, not hang it
+                said = f"unexpected {type(error).__name__} while watching: {error}"
+                self._put(Refused(self._scope, ApiError(0, {"message": said})))
+                return
             self._stopped.wait(pause_seconds)
 
     def _list(self, type_: ResourceType) -> None:

@@ -15,7 +15,7 @@ from ansible_collections.erp.platform.plugins.module_utils.diagnosis import Diag
 from ansible_collections.erp.platform.plugins.module_utils.finding import Finding
 from ansible_collections.erp.platform.plugins.module_utils.objects import Ref
 
-from .explaining import Cluster, finding, obj, pod
+from .explaining import Cluster, finding, obj, pod, reads
 
 WEB = Ref("apps/v1", "Deployment", "erp", "web")
 CRASHED: dict[str, Any] = {
@@ -124,3 +124,11 @@ def test_every_explanation_belongs_to_a_rule_that_is_found() -> None:
     source = "".join(inspect.getsource(entry) for entry in rules)
     for rule in RULES:
         assert f'"{rule}"' in source, rule
+
+
+def test_when_its_time_is_over_nothing_more_is_asked() -> None:
+    cluster = Cluster(pod())
+    asking = reads(cluster, seconds=0.0)
+    assert asking.items("v1", "Pod", "erp") is None
+    assert cluster.requests == []
+    assert asking.problems == ["not read, as the time for the diagnosis was over: Pod objects of namespace erp"]

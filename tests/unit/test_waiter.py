@@ -57,18 +57,23 @@ class SilentWatches:
 
 
 class FakeApi:
-    """Answers a LIST with ``claims``, or raises ``error``."""
+    """Answers a LIST with ``claims``, or raises ``error``, or ``errors`` one after another."""
 
     host = "https://api.example"
 
     def __init__(self) -> None:
         self.claims: list[dict[str, Any]] = []
         self.error: Exception | None = None
+        self.errors: list[Exception] = []
+        self.lists = 0
 
     def type_of(self, api_version: str, kind: str) -> ResourceType:
         return ResourceType(api_version, kind, f"{kind.lower()}s", True)
 
     def list(self, type_: ResourceType, namespace: str, **_options: Any) -> dict[str, Any]:
+        self.lists += 1
+        if self.errors:
+            raise self.errors.pop(0)
         if self.error is not None:
             raise self.error
         return {"metadata": {"resourceVersion": "100"}, "items": self.claims}
@@ -179,6 +184,7 @@ def test_a_target_that_is_late_while_the_server_is_silent_says_both(bench: Bench
     bench.run_until_over()
     (failure,) = bench.waiter.failures
     assert failure.cause.startswith("not ready after")
+    assert bench.api.lists == 1, "the silent server was asked to explain, too"
     assert "could not be asked again: no route to host" in failure.evidence
 
 
@@ -286,6 +292,15 @@ def test_an_object_that_is_gone_when_success_is_confirmed_is_not_ready(bench: Be
     bench.hear(listed(claim("data", "Bound")))
     bench.waiter.confirm(time.monotonic() + 5)
     assert not bench.waiter.all_current
+
+
+def test_a_server_that_refuses_for_a_moment_when_success_is_confirmed_is_asked_again(bench: Bench) -> None:
+    bench.add("data")
+    bench.hear(listed(claim("data", "Bound")))
+    bench.api.claims = [claim("data", "Bound")]
+    bench.api.errors = [ApiError(403, {"message": "not yet"}), ApiError(401, {"message": "not yet"})]
+    assert bench.waiter.confirm(time.monotonic() + 5) == []
+    assert bench.waiter.all_current
 
 
 def test_a_kind_that_is_gone_when_success_is_confirmed_is_a_failure(bench: Bench) -> None:
