@@ -40,7 +40,7 @@ def start_cluster(layout: Layout, record: Record, tools: Toolbox, inherited: Map
     configuration = layout.kwok_workdir / "sandbox.yaml"
     configuration.write_text(_configuration(layout, record, tools))
     _kubelet_configuration(layout).write_text(_kubelet())
-    create = ["--config", configuration, "--kubeconfig", layout.state / "kwok.kubeconfig"]
+    create: list[str | Path] = ["--config", configuration, "--kubeconfig", layout.state / "kwok.kubeconfig"]
     _kwokctl("create", create, layout, tools, inherited)
     _write_kubeconfig(layout, record)
     end = time.monotonic() + CONTROLLERS_SECONDS
