@@ -12,6 +12,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,28 @@ class ApiServer:
         self._directory = (process / "cwd").readlink()
 
     def kill(self) -> None:
-        os.kill(int(self._pid_file.read_text()), signal.SIGKILL)
+        """When this returns, its port is free."""
+        pid = int(self._pid_file.read_text())
+        os.kill(pid, signal.SIGKILL)
+        stat = Path("/proc") / str(pid) / "stat"
+        with suppress(FileNotFoundError, ProcessLookupError):
+            while ") Z " not in stat.read_text():
+                time.sleep(0.02)
 
     def start(self) -> None:
         """With everything that the first one was started with, so that the sandbox knows it as its own."""
+        process = self._spawn()
+        threading.Thread(target=self._keep_running, args=(process,), daemon=True).start()
+
+    def _keep_running(self, process: subprocess.Popen[bytes]) -> None:
+        """As the kubelet of its node would: it ends by itself where its own checks take too long."""
+        for _restart in range(5):
+            if process.wait() in (-signal.SIGKILL, -signal.SIGTERM):
+                return
+            time.sleep(0.5)
+            process = self._spawn()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
             process = subprocess.Popen(
                 self._command,
@@ -66,6 +85,7 @@ class ApiServer:
                 start_new_session=True,
             )
         self._pid_file.write_text(str(process.pid))
+        return process
 
     @staticmethod
     def wait_until_it_answers(administrator: Api) -> None:
@@ -165,6 +185,10 @@ def test_where_etcd_has_compacted_what_a_watch_would_continue_from_it_lists_agai
     # Events are not in the API server's cache: a watch of them is one of etcd, and a new one begins each second here.
     monkeypatch.setattr(watch, "SERVER_SECONDS", 1)
     empty_sandbox.kubectl("apply", "-f", "-", stdin=json.dumps(deployment(place, failure="never-ready")))
+    # The controllers come back some time after the API server that an earlier test has killed.
+    pod = {"kind": "Pod", "namespace": place, "label_selector": "app=web", "condition": {"type": "PodScheduled"}}
+    administrator = connect({"kubeconfig": empty_sandbox.env["KUBECONFIG"]})
+    wait_until_ready(administrator, GateOptions(objects=[pod], timeout_seconds=90.0), silent)
 
     def compact_and_warn() -> None:
         key = base64.b64encode(b"/elsewhere").decode()
