@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import Any, ClassVar
 
 from ansible.plugins.action import ActionBase
@@ -17,7 +18,7 @@ from ansible_collections.erp.platform.plugins.module_utils.report_files import R
 with suppress(ImportError):
     # The controller loads an action's file once and forks each task from there: imported here, the client costs its
     # quarter of a second once per playbook, not once per task. What is missing is said by the task that needs it.
-    import kubernetes  # noqa: F401
+    import_module("kubernetes")
 
 
 class LiveAction(ActionBase):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 import time
+from importlib import import_module
 from typing import Any
 
-import kubernetes.utils.quantity  # noqa: F401 - takes its time when it is first imported, which is not what is timed
 import pytest
 from ansible_collections.erp.platform.plugins.module_utils import diagnosis as module
 from ansible_collections.erp.platform.plugins.module_utils import findings, findings_controllers, findings_pods
@@ -16,6 +16,9 @@ from ansible_collections.erp.platform.plugins.module_utils.finding import Findin
 from ansible_collections.erp.platform.plugins.module_utils.objects import Ref
 
 from .explaining import Cluster, finding, obj, pod, reads
+
+# It takes its time when it is first imported, which is not what is timed here.
+import_module("kubernetes.utils.quantity")
 
 WEB = Ref("apps/v1", "Deployment", "erp", "web")
 CRASHED: dict[str, Any] = {
