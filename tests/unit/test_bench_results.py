@@ -61,7 +61,7 @@ def test_the_table_shows_median_and_spread_fastest_first() -> None:
 
 @pytest.mark.parametrize(("size", "seconds", "outcome"), [(12, 0.3, "reached"), (12, 0.31, "NOT reached")])
 def test_the_return_after_readiness_is_judged(size: int, seconds: float, outcome: str) -> None:
-    verdict = verdicts([record([run(size=size, after_ready_seconds=seconds)])], [])[0]
+    verdict = next(verdicts([record([run(size=size, after_ready_seconds=seconds)])], []))
     assert verdict == f"return after readiness at {size} ≤ 0.3 s: {seconds} s, {outcome}"
 
 
