@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .api import Api
-from .diagnosis_admission import explain_pods_refused, explain_refusal_fully
+from .diagnosis_admission import explain_pods_refused, explain_refusal
 from .diagnosis_controllers import (
     explain_api_service,
     explain_external_secret,
@@ -33,11 +33,9 @@ from .diagnosis_pending import explain_pending
 from .diagnosis_reads import Memory, Reads
 from .diagnosis_services import explain_endpoints
 from .errors import PlatformError
-from .finding import Explanation, Finding, Object, Surroundings
-from .findings import when_late
+from .finding import Explanation, Finding, Object
 from .masking import mask, secret_literals
 from .objects import Ref, mapping
-from .status import Status
 
 DIAGNOSIS_SECONDS = 5.0
 
@@ -98,15 +96,9 @@ class Diagnosis:
             next_command=explanation.next_command or finding.next_command,
         )
 
-    def late(
-        self, ref: Ref, status: Status, objects: Sequence[Object], live: Surroundings, seconds: float
-    ) -> PlatformError:
-        """The target is not ready at its deadline; reads ``live``, so only from the thread that feeds it."""
-        return self.complete(ref, when_late(ref, status, objects, live, seconds), objects)
-
     def refused(self, ref: Ref, message: str) -> PlatformError | None:
         """An apply that the server refused; None if the message is of no form that is known."""
-        return explain_refusal_fully(ref, message, self._reads())
+        return explain_refusal(ref, message, self._reads())
 
     def _reads(self) -> Reads:
         return Reads(self._api, self._memory, time.monotonic() + DIAGNOSIS_SECONDS)

@@ -43,14 +43,11 @@ def explain_pods_refused(finding: Finding, reads: Reads) -> Explanation:
     return _completed(explanation, finding.evidence, reads, ref_of(finding.subject))
 
 
-def explain_refusal(ref: Ref, message: str) -> PlatformError | None:
-    """The server's refusal of an apply in words; None if it is none of those that have a form known here."""
-    explanation = refusal_explanation(message, ref)
-    return None if explanation is None else _as_error(ref, message, explanation)
+def explain_refusal(ref: Ref, message: str, reads: Reads) -> PlatformError | None:
+    """The server's refusal of an apply in words, with what can be read about the quota or webhook.
 
-
-def explain_refusal_fully(ref: Ref, message: str, reads: Reads) -> PlatformError | None:
-    """The same, with what can be read about the quota or webhook."""
+    None if it is none of those that have a form known here.
+    """
     explanation = refusal_explanation(message, ref)
     return None if explanation is None else _as_error(ref, message, _completed(explanation, message, reads, ref))
 

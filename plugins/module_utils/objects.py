@@ -104,11 +104,6 @@ def _age(entry: Mapping[str, Any]) -> tuple[str, str]:
     return str(entry.get("lastTransitionTime") or ""), repr(sorted(entry.items(), key=str))
 
 
-def owned_by(manifest: Mapping[str, Any], owner_uid: str) -> bool:
-    owners = metadata_of(manifest).get("ownerReferences") or []
-    return any(owner.get("uid") == owner_uid for owner in owners)
-
-
 def is_being_deleted(manifest: Mapping[str, Any]) -> bool:
     return bool(metadata_of(manifest).get("deletionTimestamp"))
 

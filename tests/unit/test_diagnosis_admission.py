@@ -6,7 +6,6 @@ import pytest
 from ansible_collections.erp.platform.plugins.module_utils.diagnosis_admission import (
     explain_pods_refused,
     explain_refusal,
-    explain_refusal_fully,
 )
 from ansible_collections.erp.platform.plugins.module_utils.objects import Ref
 
@@ -76,7 +75,7 @@ UNANSWERED = (
     ],
 )
 def test_a_refusal_names_the_rule_and_where_to_look(message: str, cause: str, command: str) -> None:
-    error = explain_refusal(WEB, message)
+    error = explain_refusal(WEB, message, reads(Cluster()))
     assert error is not None
     assert error.object == "Deployment erp/web"
     assert error.cause == f"the API server refuses it: {cause}"
@@ -85,11 +84,14 @@ def test_a_refusal_names_the_rule_and_where_to_look(message: str, cause: str, co
 
 
 def test_a_refusal_of_another_form_is_left_to_the_caller() -> None:
-    assert explain_refusal(WEB, 'Deployment.apps "web" is invalid: spec.replicas: Invalid value: -1') is None
+    assert (
+        explain_refusal(WEB, 'Deployment.apps "web" is invalid: spec.replicas: Invalid value: -1', reads(Cluster()))
+        is None
+    )
 
 
 def test_the_fixes_for_pod_security_are_evidence() -> None:
-    error = explain_refusal(WEB, POD_SECURITY)
+    error = explain_refusal(WEB, POD_SECURITY, reads(Cluster()))
     assert error is not None
     assert 'container "web" must set securityContext.allowPrivilegeEscalation=false' in error.evidence.splitlines()
     assert "hostNetwork=true" in error.evidence.splitlines()
@@ -100,7 +102,7 @@ def test_a_webhook_that_does_not_answer_leads_to_its_unready_pods() -> None:
     served["metadata"]["namespace"] = "kube-system"
     dead = pod("lbc-1", labels={"app": "lbc"}, status={"state": {"waiting": {"reason": "ImagePullBackOff"}}})
     dead["metadata"]["namespace"] = "kube-system"
-    error = explain_refusal_fully(WEB, UNANSWERED, reads(Cluster(served, dead)))
+    error = explain_refusal(WEB, UNANSWERED, reads(Cluster(served, dead)))
     assert error is not None
     assert error.cause == (
         "the API server refuses it: admission webhook mpod.elbv2.k8s.aws does not answer: "
@@ -120,7 +122,7 @@ def test_the_service_of_a_webhook_is_also_found_by_its_configuration() -> None:
     )
     message = 'failed calling webhook "mpod.elbv2.k8s.aws": context deadline exceeded'
     cluster = Cluster(configuration, service("hook", app="hook"), endpoint_slice("hook", "10.0.0.1"))
-    error = explain_refusal_fully(WEB, message, reads(cluster))
+    error = explain_refusal(WEB, message, reads(cluster))
     assert error is not None
     assert error.cause.endswith("Service erp/hook has ready endpoints now")
 
