@@ -138,6 +138,7 @@ class _Run:
                 self._dependents[name].append(run)
         self._unfinished = len(self._nodes)
         self._with_own_deadline: list[_NodeRun] = []
+        self._unapplied: dict[_NodeRun, None] = {}  # a set that keeps its order
         self._progress_of: dict[Waited, _Progress] = {}
         self._stopped = threading.Event()
         self._own_types = _types_brought_by(nodes)
@@ -158,7 +159,9 @@ class _Run:
         self._advance(self._runs())
         while not self._is_over():
             step = self._waiter.step(min([self._deadline, *(run.deadline for run in self._with_own_deadline)]))
-            self._advance(self._take(step) or self._blocked())
+            # Those that are not applied to their end may have waited for the first list of a watch, which changes no
+            # target.
+            self._advance([*self._take(step), *self._unapplied])
             self._end_late_nodes()
         if not self._waiter.failures and self._apply_set is not None:
             self._pruned = self._retried(self._prune, self._apply_set.parent, self._deadline)
@@ -220,6 +223,8 @@ class _Run:
                 continue
             while self._may_apply_next(run):
                 self._apply_next(run)
+            if run.is_applied:
+                self._unapplied.pop(run, None)
             if run.is_applied and not run.unready:
                 self._finish(run)
                 pending += self._dependents[run.node.name]
@@ -232,6 +237,7 @@ class _Run:
     def _start(self, run: _NodeRun) -> None:
         self._set_status(run, "in progress")
         run.started_seconds = self._waiter.seconds()
+        self._unapplied[run] = None
         own = run.node.timeout_seconds
         run.deadline = self._deadline
         if own is not None:
@@ -249,10 +255,6 @@ class _Run:
             return False
         scopes = _scopes_watched_first(run.node.groups[run.group + 1])
         return all(self._waiter.live.is_synced(scope) or scope in self._waiter.live.refused for scope in scopes)
-
-    def _blocked(self) -> list[_NodeRun]:
-        """Nodes that may wait for the first list of a watch, which changes no target."""
-        return [run for run in self._runs() if run.status == "in progress" and not run.is_applied and not run.pending]
 
     def _apply_next(self, run: _NodeRun) -> None:
         if not self._set_written and any(self._creates_set_namespace(progress.ref) for progress in run.objects):
